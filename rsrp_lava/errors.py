@@ -1,0 +1,38 @@
+"""The exceptions a user can meet. Every message names the thing, the value, the limit and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RsrpError(Exception):
+    """Base of all errors this package raises on purpose; the command line prints it and exits with code 2."""
+
+
+class ExperimentError(RsrpError):
+    """An experiment that cannot be run: unknown name, value out of range, bad YAML."""
+
+
+class RunFolderError(RsrpError):
+    """A run folder that cannot be created, read, written or resumed."""
+
+
+class CheckpointError(RunFolderError):
+    """A checkpoint that is damaged, of a newer format, or of another experiment."""
+
+
+class EngineError(RsrpError):
+    """An engine that is unknown, unavailable here, or failed while running."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """Message for a name nobody knows, with the nearest known one if there is one.
+
+    >>> unknown_name("task", "cartpol", ["cartpole"])
+    "unknown task 'cartpol': did you mean 'cartpole'? (known: cartpole)"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f": did you mean '{close[0]}'?" if close else ";"
+    return f"unknown {what} '{name}'{hint} (known: {', '.join(names)})"

@@ -1,0 +1,48 @@
+"""Credit: what every synapse released, weighted by what its sample earned. Integers only, so there is no rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compiling import kernel
+from .lanes import add_where, aligned_zeros
+from .release import draw_words
+
+#: Words a block: 4,096 synapses, whose totals (16 KiB) and bit planes (8 KiB at 16 bits) stay in the first-level cache.
+BLOCK_WORDS = 64
+
+
+@kernel
+def sum_credit(planes, units, seed, generation, stream, first_word, last_word, credit):
+    """Credit of the synapses in words `first_word … last_word − 1` of a projection, over all samples.
+
+        credit[k] = Σ_i units[i] · θ_ik        θ_ik: the release of sample i, drawn again
+
+    Exact: partial sums are 32-bit and are moved to 64 bits before they can overflow; integer sums have no order, so any
+    split over threads or machines gives the same credit.
+
+    Parameters
+    ----------
+    planes : uint64, shape (planes, words)     from `release.bit_planes`
+    units : int32, shape (samples,)            the broadcast scalar of each sample, in integer units
+    seed, generation, stream : integers        key of the draw
+    credit : int64, shape (64 · words,)        the words' lanes are overwritten
+    """
+    largest = np.int64(1)
+    for i in range(units.shape[0]):
+        largest = max(largest, abs(np.int64(units[i])))
+    samples_before_overflow = np.int64(2**31 - 1) // largest
+    released = aligned_zeros(BLOCK_WORDS, np.uint64)
+    partial = aligned_zeros(64 * BLOCK_WORDS, np.int32)
+    for block in range(first_word, last_word, BLOCK_WORDS):
+        n_words = min(BLOCK_WORDS, last_word - block)
+        total = credit[64 * block : 64 * (block + n_words)]
+        total[:] = 0
+        for start in range(0, units.shape[0], samples_before_overflow):
+            partial[:] = 0
+            for i in range(start, min(start + samples_before_overflow, units.shape[0])):
+                draw_words(planes, seed, generation, i, stream, block, released[:n_words])
+                for w in range(n_words):
+                    add_where(partial, 64 * w, released[w], units[i])
+            for k in range(64 * n_words):
+                total[k] += partial[k]

@@ -1,0 +1,251 @@
+"""Vector operations on bits that Numba cannot express: LLVM vectors of 64 (or 256) lanes, one lane a neuron or synapse.
+
+A 64-bit word *is* a mask of 64 lanes, so packing spikes into words and adding where a bit is set need no arithmetic on
+AVX-512 (mask registers) and little elsewhere; LLVM lowers the same code for every CPU. No operation here is allowed to
+change rounding: no fast-math, no contraction.
+
+Arrays given to these functions should start at a multiple of 64 bytes (`aligned_zeros`): otherwise every second vector
+straddles two cache lines, which costs a factor of two.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+_BIT, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+
+
+class Lanes:
+    """A vector of lanes inside a `lanewise` function: numbers or a mask, with the operators the equations need."""
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
+
+    @property
+    def _is_float(self) -> bool:
+        return isinstance(self.value.type.element, ir.FloatType)
+
+    def _as_float(self) -> ir.Value:
+        if self._is_float:
+            return self.value
+        return self.builder.sitofp(self.value, ir.VectorType(ir.FloatType(), self.value.type.count))
+
+    def _combine(self, other: Lanes, float_op: str, int_op: str) -> Lanes:
+        if self._is_float or other._is_float:
+            return Lanes(self.builder, getattr(self.builder, float_op)(self._as_float(), other._as_float()))
+        return Lanes(self.builder, getattr(self.builder, int_op)(self.value, other.value))
+
+    def __add__(self, other: Lanes) -> Lanes:
+        return self._combine(other, "fadd", "add")
+
+    def __mul__(self, other: Lanes) -> Lanes:
+        return self._combine(other, "fmul", "mul")
+
+    def __gt__(self, other: Lanes) -> Lanes:
+        if self._is_float or other._is_float:
+            return Lanes(self.builder, self.builder.fcmp_ordered(">", self._as_float(), other._as_float()))
+        return Lanes(self.builder, self.builder.icmp_signed(">", self.value, other.value))
+
+
+def where(mask: Lanes, yes: Lanes, no: Lanes) -> Lanes:
+    """Lane by lane: `yes` where the mask is set, `no` elsewhere."""
+    return Lanes(mask.builder, mask.builder.select(mask.value, yes.value, no.value))
+
+
+def _splat(builder: ir.IRBuilder, scalar: ir.Value, count: int) -> ir.Value:
+    vector = ir.VectorType(scalar.type, count)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_I32, 0))
+    zeros = ir.Constant(ir.VectorType(_I32, count), [0] * count)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _pointer(context: Any, builder: ir.IRBuilder, ty: Any, array: ir.Value, index: ir.Value, pointee: ir.Type) -> Any:
+    data = context.make_array(ty)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), ir.PointerType(pointee))
+
+
+def lanewise(equations: Callable[..., tuple[Lanes, dict[str, Lanes]]]) -> Any:
+    """Compile difference equations written for one neuron into one step of 64 neurons.
+
+    `equations(first, second, …, constants)` takes arrays (one lane a neuron) and, last, a NamedTuple of scalars. It
+    returns a mask and the new values of the arrays it changes, by name. The compiled function is called inside kernels as
+    `word = step(start, (first, second, …), constants)`: it reads lanes `start … start + 63`, writes the changed
+    arrays back, and returns the mask as a 64-bit word (bit k: lane start + k).
+    """
+    names = list(inspect.signature(equations).parameters)[:-1]
+
+    @intrinsic
+    def step(typingctx: Any, start: Any, arrays: Any, constants: Any) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            start_value, array_values, constant_values = arguments
+            lanes, places = {}, {}
+            for index, (name, ty) in enumerate(zip(names, signature.args[1], strict=True)):
+                element = context.get_data_type(ty.dtype)
+                array = builder.extract_value(array_values, index)
+                places[name] = _pointer(context, builder, ty, array, start_value, ir.VectorType(element, 64))
+                value = builder.load(places[name], align=ty.dtype.bitwidth // 8)
+                if isinstance(element, ir.IntType) and element.width < 32:
+                    value = builder.sext(value, ir.VectorType(_I32, 64))
+                lanes[name] = Lanes(builder, value)
+            splats = [
+                Lanes(builder, _splat(builder, builder.extract_value(constant_values, index), 64))
+                for index in range(len(signature.args[2]))
+            ]
+            mask, changed = equations(**lanes, **{_last(equations): signature.args[2].instance_class(*splats)})
+            for name, result in changed.items():
+                width = signature.args[1][names.index(name)].dtype.bitwidth // 8
+                builder.store(result.value, places[name], align=width)
+            return builder.bitcast(mask.value, _I64)
+
+        return types.uint64(types.intp, arrays, constants), codegen
+
+    return step
+
+
+def _last(function: Callable[..., Any]) -> str:
+    return list(inspect.signature(function).parameters)[-1]
+
+
+@intrinsic
+def popcount(typingctx: Any, word: Any) -> Any:
+    """Number of set bits of a 64-bit word."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def add_where(typingctx: Any, totals: Any, start: Any, word: Any, amount: Any) -> Any:
+    """`totals[start + k] += amount` for every set bit k of `word`; one dtype for `totals` and `amount`."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        array, index, bits, value = arguments
+        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), 64)
+        place = _pointer(context, builder, signature.args[0], array, index, vector)
+        align = signature.args[0].dtype.bitwidth // 8
+        old = builder.load(place, align=align)
+        amounts = _splat(builder, value, 64)
+        is_float = isinstance(signature.args[0].dtype, types.Float)
+        new = builder.fadd(old, amounts) if is_float else builder.add(old, amounts)
+        mask = builder.bitcast(bits, ir.VectorType(_BIT, 64))
+        builder.store(builder.select(mask, new, old), place, align=align)
+        return context.get_dummy_value()
+
+    return types.void(totals, types.intp, types.uint64, totals.dtype), codegen
+
+
+def _signed_row_sum(row_words: int) -> Any:
+    """Make the intrinsic that sums packed rows over `64 * row_words` lanes held in registers (see `sum_rows`)."""
+    lanes = 64 * row_words
+    counts = ir.VectorType(_I16, lanes)
+    zero = ir.Constant(counts, None)
+
+    @intrinsic
+    def signed_row_sum(typingctx: Any, spikes: Any, excitatory: Any, rows: Any, stride: Any, column: Any, out: Any) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            spikes_, excitatory_, rows_, stride_, column_, out_ = arguments
+            spike_array = context.make_array(signature.args[0])(context, builder, spikes_)
+            sign_array = context.make_array(signature.args[1])(context, builder, excitatory_)
+            n_words = builder.extract_value(spike_array.shape, 0)
+
+            def add_population(total: ir.Value, flip: int) -> ir.Value:
+                """total + rows of the spiking neurons of one sign; flip = 0: excitatory, -1: inhibitory."""
+                before = builder.block
+                each_word, each_spike, add_row, word_done, done = (
+                    builder.append_basic_block(name) for name in ("word", "spike", "row", "word_done", "done")
+                )
+                builder.branch(each_word)
+                builder.position_at_end(each_word)
+                word, word_total = builder.phi(_I64), builder.phi(counts)
+                word.add_incoming(ir.Constant(_I64, 0), before)
+                word_total.add_incoming(total, before)
+                sign = builder.xor(builder.load(builder.gep(sign_array.data, [word])), ir.Constant(_I64, flip))
+                pending0 = builder.and_(builder.load(builder.gep(spike_array.data, [word])), sign)
+                row0 = builder.mul(builder.shl(word, ir.Constant(_I64, 6)), stride_)
+                builder.branch(each_spike)
+
+                builder.position_at_end(each_spike)
+                pending, running = builder.phi(_I64), builder.phi(counts)
+                pending.add_incoming(pending0, each_word)
+                running.add_incoming(word_total, each_word)
+                any_left = builder.icmp_unsigned("!=", pending, ir.Constant(_I64, 0))
+                builder.cbranch(any_left, add_row, word_done)
+
+                builder.position_at_end(add_row)
+                lane = builder.cttz(pending, ir.Constant(_BIT, 1))
+                index = builder.add(builder.add(row0, builder.mul(lane, stride_)), column_)
+                place = _pointer(context, builder, signature.args[2], rows_, index, ir.VectorType(_I64, row_words))
+                mask = builder.bitcast(builder.load(place, align=8), ir.VectorType(_BIT, lanes))
+                one_more = builder.add(running, ir.Constant(counts, [1] * lanes))
+                running.add_incoming(builder.select(mask, one_more, running), add_row)
+                pending.add_incoming(builder.and_(pending, builder.sub(pending, ir.Constant(_I64, 1))), add_row)
+                builder.branch(each_spike)
+
+                builder.position_at_end(word_done)
+                next_word = builder.add(word, ir.Constant(_I64, 1))
+                word.add_incoming(next_word, word_done)
+                word_total.add_incoming(running, word_done)
+                builder.cbranch(builder.icmp_signed("<", next_word, n_words), each_word, done)
+                builder.position_at_end(done)
+                return running
+
+            excitation = add_population(zero, 0)
+            negated = add_population(builder.sub(zero, excitation), -1)
+            place = _pointer(context, builder, signature.args[5], out_, builder.mul(column_, ir.Constant(_I64, 64)), counts)
+            builder.store(builder.sub(zero, negated), place, align=2)
+            return context.get_dummy_value()
+
+        return types.void(spikes, excitatory, rows, types.intp, types.intp, out), codegen
+
+    return signed_row_sum
+
+
+_sum_one_word = _signed_row_sum(1)
+_sum_four_words = _signed_row_sum(4)
+
+
+@njit(nogil=True)
+def sum_rows(spikes, excitatory, rows, out):
+    """Signed number of released synapses that carry a spike, for every postsynaptic neuron.
+
+        out[j] = Σ_i s_i · θ_ij · spike_i        s_i = +1 excitatory, −1 inhibitory presynaptic neuron
+
+    Work grows with the number of spikes, not of neurons: one masked add a spike and 32 targets.
+
+    Parameters
+    ----------
+    spikes : uint64, shape (n_pre_words,)       bit i % 64 of word i // 64: presynaptic neuron i spiked
+    excitatory : uint64, shape (n_pre_words,)   same packing: neuron i is excitatory
+    rows : uint64, shape (64 · n_pre_words · n_post_words,)  row i: bits θ_ij of all targets j
+    out : int16, shape (64 · n_post_words,)     written; exact for up to 32,767 neurons of each sign
+    """
+    stride = out.shape[0] // 64
+    column = 0
+    while column + 4 <= stride:
+        _sum_four_words(spikes, excitatory, rows, stride, column, out)
+        column += 4
+    while column < stride:
+        _sum_one_word(spikes, excitatory, rows, stride, column, out)
+        column += 1
+
+
+@njit(nogil=True)
+def aligned_zeros(length, dtype):
+    """Zeros that start at a multiple of 64 bytes, the width of a cache line and of an AVX-512 register."""
+    item = np.empty(1, dtype).itemsize
+    buffer = np.zeros(length * item + 64, np.uint8)
+    first = (64 - buffer.ctypes.data % 64) % 64
+    return buffer[first : first + length * item].view(dtype)
+
+
+__all__ = ["Lanes", "add_where", "aligned_zeros", "lanewise", "popcount", "sum_rows", "where"]

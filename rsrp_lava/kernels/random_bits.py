@@ -1,0 +1,85 @@
+"""Counter-based random bits: every random number is a pure function of what it is for.
+
+    bits = Threefry4x64-13(key = (seed, generation, sample, stream), counter = (word, block, 0, 0))
+
+Threefry (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011) needs only adds, rotations
+and exclusive ors, so it runs at full vector width; 13 rounds are one more than the fewest that pass BigCrush. No state, no
+order: any thread, machine or process draws the same bits, and nothing has to be stored to draw them again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .compiling import kernel
+
+_PARITY = np.uint64(0x1BD11BDAA9FC1A22)
+
+#: Streams: the fourth word of the key says what the bits are for. Projection k draws from stream RELEASE + k.
+RELEASE = 0
+MEMBRANE = 1000
+TASK = 1001
+RESERVOIR = 1002
+#: Added to MEMBRANE and TASK for evaluation episodes, so that they never share a start with a training sample.
+EVALUATION = 1000
+
+
+@njit(inline="always")
+def _mix(x, y, rotation):
+    x = x + y
+    return x, ((y << np.uint64(rotation)) | (y >> np.uint64(64 - rotation))) ^ x
+
+
+@njit(inline="always")
+def threefry(k0, k1, k2, k3, c0, c1):
+    """Threefry4x64 with 13 rounds: four random words for key (k0, k1, k2, k3) and counter (c0, c1, 0, 0), all uint64."""
+    k4 = k0 ^ k1 ^ k2 ^ k3 ^ _PARITY
+    x0, x1, x2, x3 = c0 + k0, c1 + k1, k2, k3
+    x0, x1 = _mix(x0, x1, 14)
+    x2, x3 = _mix(x2, x3, 16)
+    x0, x3 = _mix(x0, x3, 52)
+    x2, x1 = _mix(x2, x1, 57)
+    x0, x1 = _mix(x0, x1, 23)
+    x2, x3 = _mix(x2, x3, 40)
+    x0, x3 = _mix(x0, x3, 5)
+    x2, x1 = _mix(x2, x1, 37)
+    x0, x1, x2, x3 = x0 + k1, x1 + k2, x2 + k3, x3 + k4 + np.uint64(1)
+    x0, x1 = _mix(x0, x1, 25)
+    x2, x3 = _mix(x2, x3, 33)
+    x0, x3 = _mix(x0, x3, 46)
+    x2, x1 = _mix(x2, x1, 12)
+    x0, x1 = _mix(x0, x1, 58)
+    x2, x3 = _mix(x2, x3, 22)
+    x0, x3 = _mix(x0, x3, 32)
+    x2, x1 = _mix(x2, x1, 32)
+    x0, x1, x2, x3 = x0 + k2, x1 + k3, x2 + k4, x3 + k0 + np.uint64(2)
+    x0, x1 = _mix(x0, x1, 14)
+    x2, x3 = _mix(x2, x3, 16)
+    x0, x3 = _mix(x0, x3, 52)
+    x2, x1 = _mix(x2, x1, 57)
+    x0, x1 = _mix(x0, x1, 23)
+    x2, x3 = _mix(x2, x3, 40)
+    x0, x3 = _mix(x0, x3, 5)
+    x2, x1 = _mix(x2, x1, 37)
+    x0, x1, x2, x3 = x0 + k3, x1 + k4, x2 + k0, x3 + k1 + np.uint64(3)
+    x0, x1 = _mix(x0, x1, 25)
+    x2, x3 = _mix(x2, x3, 33)
+    return x0, x1, x2, x3
+
+
+@njit(nogil=True)
+def _unit_interval(word):
+    """The top 53 bits of a word as a float64 in [0, 1)."""
+    return np.float64(word >> np.uint64(11)) * 2.0**-53
+
+
+@kernel
+def fill_uniform(seed, generation, sample, stream, out):
+    """Fill `out` (float64, shape (n,)) with uniform numbers in [0, 1), 53 bits each; the first four are the key."""
+    for block in range((out.shape[0] + 3) // 4):
+        words = threefry(
+            np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream), np.uint64(block), np.uint64(0)
+        )
+        for lane in range(min(4, out.shape[0] - 4 * block)):
+            out[4 * block + lane] = _unit_interval(words[lane])

@@ -1,0 +1,104 @@
+"""Stochastic release: one bit a synapse, drawn 64 synapses at a time.
+
+Synapses of a projection lie in rows of bits, padded to whole 64-bit words. A release probability p is a B-bit comparator
+threshold P = round(2^B p), kept as B *bit planes*: bit s of `planes[b, w]` is bit b of the threshold of synapse 64 w + s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .compiling import kernel
+from .random_bits import threefry
+
+
+def thresholds(probability: np.ndarray, p_bits: int) -> np.ndarray:
+    """Comparator thresholds P = round(2^B p), kept within 1 … 2^B − 1, so that no synapse is fixed by rounding.
+
+    Parameters
+    ----------
+    probability : float32, any shape, in (0, 1)
+    p_bits : B, the width of the comparator in bits
+
+    Returns
+    -------
+    int64, same shape
+    """
+    levels = 2**p_bits
+    return np.clip(np.rint(probability.astype(np.float64) * levels), 1, levels - 1).astype(np.int64)
+
+
+def bit_planes(probability: np.ndarray, p_bits: int) -> np.ndarray:
+    """Bit planes of the comparator thresholds of a projection, for `draw_release`.
+
+    Parameters
+    ----------
+    probability : float32, shape (rows, columns)   release probabilities p
+    p_bits : number of planes B; p is rounded to a multiple of 2^-B
+
+    Returns
+    -------
+    uint64, shape (4·⌈B/4⌉, rows · ⌈columns/64⌉); planes beyond B (lowest first) and padding are zero: they never release
+    """
+    n_planes = -(-p_bits // 4) * 4
+    codes = thresholds(probability, p_bits) << (n_planes - p_bits)
+    return np.stack([pack_bits((codes >> bit) & 1 == 1) for bit in range(n_planes)])
+
+
+def pack_bits(bits: np.ndarray) -> np.ndarray:
+    """Rows of booleans, shape (rows, columns), as uint64 words, shape (rows · ⌈columns/64⌉,), lowest bit first."""
+    rows, columns = bits.shape
+    padded = np.zeros((rows, -(-columns // 64) * 64), bool)
+    padded[:, :columns] = bits
+    packed = np.packbits(padded, axis=1, bitorder="little")
+    return packed.view("<u8").astype(np.uint64).ravel()
+
+
+def unpack_bits(words: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Inverse of `pack_bits`: booleans of the given (rows, columns)."""
+    rows, columns = shape
+    octets = words.astype("<u8").view(np.uint8).reshape(rows, -1)
+    return np.unpackbits(octets, axis=1, bitorder="little")[:, :columns].astype(bool)
+
+
+@njit(nogil=True)
+def _carry(p, x, below):
+    """Carry out of one bit position of p + x (majority of three)."""
+    return (p & x) | (below & (p | x))
+
+
+@njit(nogil=True)
+def draw_words(planes, seed, generation, sample, stream, first, out):
+    """Draw the words `first … first + len(out) − 1` of a projection; see `draw_release`."""
+    k0, k1, k2, k3 = np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream)
+    out[:] = np.uint64(0)
+    for bit in range(0, planes.shape[0], 4):
+        p0, p1, p2, p3 = planes[bit], planes[bit + 1], planes[bit + 2], planes[bit + 3]
+        for w in range(out.shape[0]):
+            x0, x1, x2, x3 = threefry(k0, k1, k2, k3, np.uint64(first + w), np.uint64(bit))
+            carry = _carry(p0[first + w], x0, out[w])
+            carry = _carry(p1[first + w], x1, carry)
+            carry = _carry(p2[first + w], x2, carry)
+            out[w] = _carry(p3[first + w], x3, carry)
+
+
+@kernel
+def draw_release(planes, seed, generation, sample, stream, out):
+    """Draw one release bit for every synapse of a projection.
+
+        θ_k = [P_k + X_k ≥ 2^B],   X_k uniform on 0 … 2^B − 1,   so exactly   P(θ_k = 1) = P_k / 2^B
+
+    θ is the carry out of P + X, computed bit-serially for 64 synapses a word: one majority of three (a single AVX-512
+    instruction) a bit. Bits 4 c … 4 c + 3 of X for word w are the four words of Threefry's counter (w, 4 c).
+
+    Parameters
+    ----------
+    planes : uint64, shape (planes, words)   from `bit_planes`; a single plane is copied: it is the release itself
+    seed, generation, sample, stream : integers, the key of the draw (kernels/random_bits.py)
+    out : uint64, shape (words,)             written
+    """
+    if planes.shape[0] == 1:
+        out[:] = planes[0]
+    else:
+        draw_words(planes, seed, generation, sample, stream, 0, out)

@@ -1,0 +1,214 @@
+"""Whole episodes of a population of networks: one sample at a time, its synapses in the first-level cache throughout."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, typeof, types
+from numba.core.errors import NumbaExperimentalFeatureWarning
+
+from .compiling import kernel
+from .lanes import add_where, aligned_zeros, popcount, sum_rows
+from .neurons import LifConstants, lif_step
+from .random_bits import EVALUATION, MEMBRANE, RELEASE, TASK, fill_uniform
+from .release import draw_release
+
+# Function pointers have been stable for years; Numba still announces them as experimental at every call from a new thread.
+warnings.filterwarnings("ignore", message="First-class function type", category=NumbaExperimentalFeatureWarning)
+
+#: Compiled signatures of a task's three functions, called through pointers (3 ns an environment step).
+RESET_SIGNATURE = types.void(types.float64[::1], types.float64[::1])
+OBSERVE_SIGNATURE = types.void(types.float64[::1], types.float32[::1])
+STEP_SIGNATURE = types.Tuple((types.float64, types.boolean))(types.float64[::1], types.float32[::1])
+
+#: Observations are summed as integers of 2^-20 standard deviations, so that totals do not depend on the order of samples.
+STATISTIC_UNIT = 2.0**-20
+#: … and are clipped to ± this many standard deviations first, so that 2^31 of their squares fit in 63 bits.
+STATISTIC_LIMIT = 64.0
+
+
+class Synapses(NamedTuple):
+    """Bit planes (uint64, shape (planes, words)) of the three projections; a single plane is a fixed release."""
+
+    input: np.ndarray  #: row k (of 2 · d_in: x, then −x): bits of the targets
+    recurrent: np.ndarray  #: row i: bits of the targets of neuron i
+    readout: np.ndarray  #: row o: bits of the neurons that feed output o
+
+
+class NetworkConstants(NamedTuple):
+    """What a step needs to know about a network besides its synapses (kernels/neurons.py)."""
+
+    lif: LifConstants
+    input_weight: np.float32  #: R_in
+    alpha_out: np.float32  #: exp(−dt / tau_out)
+    trace_gain: np.float32  #: (1 − alpha_out) / dt, in spikes/ms
+    output_weight: np.float32  #: R_out
+    substeps: int  #: simulation steps an environment step
+    excitatory: np.ndarray  #: uint64, shape (words,): packed signs; bit set: excitatory
+    n_neurons: int
+
+
+class NetworkState(NamedTuple):
+    """State and synapses of one sample; arrays are padded to whole words of 64 neurons and aligned."""
+
+    u: np.ndarray  #: float32, synaptic current
+    v: np.ndarray  #: float32, membrane potential
+    drive: np.ndarray  #: float32, input current, constant during an environment step
+    delivered: np.ndarray  #: int16, released synapses that carried a spike, signed
+    spikes: np.ndarray  #: uint64, spikes of the last substep
+    trace: np.ndarray  #: float32, shape (n_out,): filtered spike rate of each output, spikes/ms
+    output: np.ndarray  #: float32, shape (n_out,)
+    input_rows: np.ndarray  #: uint64, released input synapses
+    recurrent_rows: np.ndarray  #: uint64
+    readout_rows: np.ndarray  #: uint64
+
+
+class Tally(NamedTuple):
+    """What a rollout reports. Per-sample arrays are indexed by sample; the sums are added to."""
+
+    returns: np.ndarray  #: float64, shape (samples,)
+    steps: np.ndarray  #: int64, shape (samples,)
+    observation_sums: np.ndarray  #: int64, shape (2, d_in): Σ z and Σ z² in STATISTIC_UNIT
+
+
+@njit(nogil=True)
+def allocate_state(synapses, constants, n_out):
+    """A `NetworkState` of zeros."""
+    words = constants.excitatory.shape[0]
+    return NetworkState(
+        aligned_zeros(64 * words, np.float32),
+        aligned_zeros(64 * words, np.float32),
+        aligned_zeros(64 * words, np.float32),
+        aligned_zeros(64 * words, np.int16),
+        aligned_zeros(words, np.uint64),
+        np.zeros(n_out, np.float32),
+        np.zeros(n_out, np.float32),
+        aligned_zeros(synapses.input.shape[1], np.uint64),
+        aligned_zeros(synapses.recurrent.shape[1], np.uint64),
+        aligned_zeros(synapses.readout.shape[1], np.uint64),
+    )
+
+
+@njit(nogil=True)
+def start_sample(state, synapses, constants, seed, generation, sample, phase):
+    """Draw the release of every synapse (once an episode) and the initial membrane potentials, uniform in [0, 1)."""
+    draw_release(synapses.input, seed, generation, sample, RELEASE, state.input_rows)
+    draw_release(synapses.recurrent, seed, generation, sample, RELEASE + 1, state.recurrent_rows)
+    draw_release(synapses.readout, seed, generation, sample, RELEASE + 2, state.readout_rows)
+    potentials = np.empty(constants.n_neurons, np.float64)
+    fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
+    state.v[: constants.n_neurons] = potentials.astype(np.float32)
+    state.u[:] = np.float32(0)
+    state.spikes[:] = np.uint64(0)
+    state.trace[:] = np.float32(0)
+
+
+@njit(nogil=True)
+def set_drive(state, constants, observation):
+    """Input current of one environment step: drive = R_in · Σ_k [x, −x]_k θ_k, added in the order of k, then scaled."""
+    state.drive[:] = np.float32(0)
+    words = state.spikes.shape[0]
+    n = observation.shape[0]
+    for k in range(2 * n):
+        x = observation[k] if k < n else -observation[k - n]
+        for w in range(words):
+            add_where(state.drive, 64 * w, state.input_rows[k * words + w], x)
+    for j in range(state.drive.shape[0]):
+        state.drive[j] = constants.input_weight * state.drive[j]
+
+
+@njit(nogil=True)
+def simulate(state, constants):
+    """The simulation steps of one environment step: synapses (with last step's spikes), neurons, readout trace.
+
+        trace_o ← α_out trace_o + (1 − α_out)/dt · Σ_i s_i θ_io spike_i
+        output_o = R_out · trace_o                                          read once, after the last step
+
+    The readout filters what its synapses deliver, where the released code filters each neuron's rate and then sums; the
+    two are the same linear map, and this one needs a counter an output instead of a trace a neuron.
+    """
+    u, v, drive, delivered, spikes = state.u, state.v, state.drive, state.delivered, state.spikes
+    recurrent_rows, readout_rows, trace = state.recurrent_rows, state.readout_rows, state.trace
+    excitatory, lif = constants.excitatory, constants.lif
+    words = spikes.shape[0]
+    for _ in range(constants.substeps):
+        sum_rows(spikes, excitatory, recurrent_rows, delivered)
+        for w in range(words):
+            spikes[w] = lif_step(64 * w, (u, v, drive, delivered), lif)
+        for o in range(trace.shape[0]):
+            arrived = 0
+            for w in range(words):
+                bits = spikes[w] & readout_rows[o * words + w]
+                arrived += 2 * popcount(bits & excitatory[w]) - popcount(bits)
+            trace[o] = constants.alpha_out * trace[o] + constants.trace_gain * np.float32(arrived)
+    for o in range(trace.shape[0]):
+        state.output[o] = constants.output_weight * trace[o]
+
+
+@njit(nogil=True)
+def normalise(observation, mean, inverse_std, sums):
+    """Standardise an observation in place, z = (x − mean) / std, and add z and z² to the integer sums."""
+    for d in range(observation.shape[0]):
+        z = (observation[d] - mean[d]) * inverse_std[d]
+        observation[d] = z
+        clipped = min(max(np.float64(z), -STATISTIC_LIMIT), STATISTIC_LIMIT)
+        sums[0, d] += np.int64(np.rint(clipped / STATISTIC_UNIT))
+        sums[1, d] += np.int64(np.rint(clipped * clipped / STATISTIC_UNIT))
+
+
+@kernel
+def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, samples, tally):
+    """Play one whole episode with each of the samples `samples[0] … samples[1] − 1`.
+
+    Parameters
+    ----------
+    task : (reset, observe, step), compiled functions of the signatures above
+    synapses : Synapses;  constants : NetworkConstants
+    mean, inverse_std : float32, shape (d_in,)    observation normaliser
+    sizes : (state_size, random_size, d_in, n_out, max_steps)
+    key : (seed, generation, phase)               phase: 0 or random_bits.EVALUATION
+    samples : (first, last)
+    tally : Tally, written
+    """
+    reset, observe, step = task
+    seed, generation, phase = key
+    task_state = np.zeros(sizes[0], np.float64)
+    random = np.empty(sizes[1], np.float64)
+    observation = np.zeros(sizes[2], np.float32)
+    state = allocate_state(synapses, constants, sizes[3])
+    for sample in range(samples[0], samples[1]):
+        start_sample(state, synapses, constants, seed, generation, sample, phase)
+        fill_uniform(seed, generation, sample, TASK + phase, random)
+        reset(task_state, random)
+        total, steps, ended = 0.0, 0, False
+        while steps < sizes[4] and not ended:
+            observe(task_state, observation)
+            normalise(observation, mean, inverse_std, tally.observation_sums)
+            set_drive(state, constants, observation)
+            simulate(state, constants)
+            reward, ended = step(task_state, state.output)
+            total += reward
+            steps += 1
+        tally.returns[sample] = total
+        tally.steps[sample] = steps
+
+
+def specialise(task: tuple, arguments: tuple) -> None:
+    """Compile (or load from the cache) `play_episodes` for these task functions and argument types.
+
+    The task's functions are typed as function pointers, not as themselves: otherwise every task would have a rollout of
+    its own and none could be cached on disk.
+    """
+    functions = []
+    for function, signature in zip(task, (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE), strict=True):
+        function.compile(signature)
+        functions.append(types.FunctionType(signature))
+    signature = types.void(types.Tuple(functions), *(typeof(argument) for argument in arguments))
+    play_episodes.disable_compile(False)
+    play_episodes.compile(signature)
+    play_episodes.disable_compile()
+
+
+__all__ = ["EVALUATION", "NetworkConstants", "Synapses", "Tally", "play_episodes", "specialise"]
