@@ -1,0 +1,196 @@
+"""The command line, `rsrp-lava …`: the Python functions of the same names, their arguments as options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rsrp_lava import hardware_profiles, tasks
+from rsrp_lava.errors import ExperimentError, RsrpError
+from rsrp_lava.experiment import RULES, Experiment, read_yaml
+from rsrp_lava.run_folder import RunFolder
+from rsrp_lava.runs import evaluate as evaluate_run
+from rsrp_lava.runs import plot as plot_runs
+from rsrp_lava.training import Result
+from rsrp_lava.training import train as train_experiment
+
+app = typer.Typer(
+    help="Spiking networks that learn from reward alone, through the release probabilities of their synapses.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_JSON = typer.Option("--json", help="Print one JSON object as the last line of stdout.")
+_THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
+
+
+def _setting(field: str, *names: str) -> Any:
+    """An option for a field of `Experiment`, with the field's own description; no default, so that recipes can set it."""
+    return typer.Option(*names, help=f"{Experiment.model_fields[field].description}.", show_default=False)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`rsrp-lava train cartpole --until 500`\n\n"
+    "`rsrp-lava train cartpole --population 2048 --optimizer adam --learning-rate 0.15 --out runs/adam`\n\n"
+    "`rsrp-lava train --resume runs/adam --generations 200`"
+)
+def train(
+    task: Annotated[str | None, typer.Argument(help="What to learn: see `rsrp-lava tasks`.", show_default=False)] = None,
+    population: Annotated[int | None, _setting("population")] = None,
+    generations: Annotated[int | None, _setting("generations")] = None,
+    seed: Annotated[int | None, _setting("seed")] = None,
+    rule: Annotated[str | None, _setting("rule")] = None,
+    engine: Annotated[str | None, _setting("engine")] = None,
+    profile: Annotated[str | None, _setting("profile")] = None,
+    learning_rate: Annotated[str | None, _setting("learning_rate")] = None,
+    optimizer: Annotated[str | None, _setting("optimizer")] = None,
+    reward_transform: Annotated[str | None, _setting("reward_transform")] = None,
+    decay: Annotated[float | None, _setting("decay")] = None,
+    epsilon: Annotated[float | None, _setting("epsilon")] = None,
+    p_bits: Annotated[str | None, _setting("p_bits")] = None,
+    reservoir: Annotated[bool | None, _setting("reservoir", "--reservoir/--no-reservoir")] = None,
+    evaluation_episodes: Annotated[int | None, _setting("evaluation_episodes")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in runs/.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
+    threads: Annotated[int | None, _THREADS] = None,
+    until: Annotated[float | None, typer.Option(help="Stop when the evaluation mean reaches this return.")] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Train a network from reward alone.
+
+    Settings come from the options, then --config, then the task's recipe, then the defaults. Ctrl-C stops after the
+    generation in flight, with everything saved.
+    """
+    given = {
+        "task": task,
+        "population": population,
+        "generations": generations,
+        "seed": seed,
+        "rule": rule,
+        "engine": engine,
+        "profile": profile,
+        "learning_rate": _number_or_auto("learning_rate", learning_rate, float),
+        "optimizer": optimizer,
+        "reward_transform": reward_transform,
+        "decay": decay,
+        "epsilon": epsilon,
+        "p_bits": _number_or_auto("p_bits", p_bits, int),
+        "reservoir": reservoir,
+        "evaluation_episodes": evaluation_episodes,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    from_file = read_yaml(config) if config else {}
+    if resume:
+        experiment = RunFolder.open(resume).experiment.replace(**{**from_file, **settings})
+    elif "task" in settings or "task" in from_file:
+        experiment = Experiment(**{**from_file, **settings})
+        out = out or Path("runs") / f"{experiment.task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    else:
+        raise ExperimentError(f"no task given: name one ({', '.join(tasks.task_names())}), or a --config that does")
+    result = train_experiment(experiment, out=out, resume=resume, until=until, threads=threads, progress=True)
+    _report(result)
+    if as_json:
+        print(json.dumps(result.summary))
+    if result.stopped_by is not None:
+        raise typer.Exit(128 + result.stopped_by)
+
+
+def _number_or_auto(name: str, text: str | None, number: type) -> Any:
+    if text is None or text == "auto":
+        return text
+    try:
+        return number(text)
+    except ValueError:
+        raise ExperimentError(f"{name}: {text!r} is neither a number nor auto") from None
+
+
+def _report(result: Result) -> None:
+    summary = result.summary
+    if result.stopped_by is not None:
+        _say(f"stopped after generation {summary['generations']}; continue with: rsrp-lava train --resume {result.run}")
+    _say(
+        f"evaluation {summary['final_eval_return']:.1f} ± {summary['eval_std']:.1f} after {summary['generations']} "
+        f"generations, {summary['seconds']:.1f} s; run folder: {result.run}"
+    )
+
+
+@app.command(epilog="Example: `rsrp-lava evaluate runs/adam --episodes 1000 --seed 7`")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    episodes: Annotated[int | None, typer.Option(help="Episodes to play; by default as in training (128).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the starts; by default the run's own.")] = None,
+    threads: Annotated[int | None, _THREADS] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Play deterministic episodes with a trained network: every synapse with probability above ½ releases."""
+    report = evaluate_run(run, episodes=episodes, seed=seed, threads=threads)
+    _say(
+        f"{report['task']}: mean return {report['mean_return']:.1f} ± {report['std_return']:.1f} "
+        f"({report['min_return']:.0f} to {report['max_return']:.0f}) over {report['episodes']} episodes"
+    )
+    if as_json:
+        print(json.dumps(report))
+
+
+@app.command(epilog="Example: `rsrp-lava plot runs/seed0 runs/seed1 runs/seed2 -o curves.png`")
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("curves.png"),
+) -> None:
+    """Draw learning curves; runs that differ only in their seed become one curve, mean ± std."""
+    print(plot_runs(*runs, output=output))
+
+
+@app.command("tasks")
+def list_tasks() -> None:
+    """List the tasks there are."""
+    _table({name: tasks.get_task(name).summary for name in tasks.task_names()})
+
+
+@app.command("rules")
+def list_rules() -> None:
+    """List the learning rules there are."""
+    _table(RULES)
+
+
+@app.command("profiles")
+def list_profiles() -> None:
+    """List the hardware profiles there are."""
+    names = hardware_profiles.profile_names()
+    _table({name: hardware_profiles.load_profile(name).summary for name in names})
+
+
+def _table(lines: dict[str, str]) -> None:
+    width = max(map(len, lines))
+    for name, summary in lines.items():
+        print(f"{name:<{width}}  {summary}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point: errors of this package become one message and exit code 2."""
+    try:
+        app()
+    except RsrpError as error:
+        _say(f"error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Where a population is evaluated. An engine turns release probabilities into rewards; it knows nothing of learning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsrp_lava.engines.threads import Threads
+
+if TYPE_CHECKING:
+    from rsrp_lava.engines.protocol import Engine
+    from rsrp_lava.experiment import Experiment
+
+
+def open_engine(experiment: Experiment, threads: Threads, seed: int | None = None) -> Engine:
+    """The engine an experiment asks for; `seed` replaces the experiment's."""
+    from rsrp_lava.engines.fused import FusedEngine
+    from rsrp_lava.tasks import get_task
+
+    seed = experiment.seed if seed is None else seed
+    return FusedEngine(experiment.build_network(), get_task(experiment.task), seed, experiment.comparator_bits, threads)

@@ -1,0 +1,221 @@
+"""What to run: one validated model, the same in Python, in YAML, on the command line and in a run folder."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rsrp_lava.errors import ExperimentError, unknown_name
+from rsrp_lava.hardware_profiles import load_profile, profile_names
+from rsrp_lava.learning.optimizers import OPTIMIZERS
+from rsrp_lava.learning.rsrp import Rsrp
+from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
+from rsrp_lava.network import Network, NetworkOptions
+from rsrp_lava.tasks import get_task, recipe, task_names
+
+#: Rules by name, with the line `rsrp-lava rules` prints.
+RULES = {"rsrp": "reward-driven plasticity of stochastic release: ranked rewards, natural gradient (Sun et al. 2025)"}
+#: Engines by name.
+ENGINES = {"fused": "network and task in one compiled kernel, on all processors"}
+
+#: Fields that do not change what is computed, only how much of it or how fast; they may differ when a run is resumed.
+_NOT_IN_FINGERPRINT = ("generations", "engine")
+
+
+class _Fields(BaseModel):
+    """The fields of an experiment; `Experiment` adds the task's recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+
+    task: str = Field("cartpole", description="what to learn (rsrp-lava tasks)")
+    rule: str = Field("rsrp", description="how to learn (rsrp-lava rules)")
+    engine: str = Field("fused", description="where the population is evaluated")
+    profile: str = Field("ideal", description="arithmetic of the hardware (rsrp-lava profiles)")
+    seed: int = Field(0, ge=0, lt=2**63, description="everything random follows from it")
+    population: int = Field(256, ge=2, le=2**20, description="training samples a generation")
+    generations: int = Field(70, ge=1, le=10**9, description="generations to train")
+    learning_rate: float | Literal["auto"] = Field("auto", description="step size, or auto (docs/learning.md)")
+    optimizer: str = Field("sgd", description="sgd (plain natural gradient), momentum or adam")
+    reward_transform: str = Field("centered_rank", description="centered_rank, zero_mean or none")
+    decay: float = Field(0.0, ge=0, le=1, description="part of the way to 1/2 every probability moves a generation")
+    epsilon: float = Field(1e-3, gt=0, lt=0.5, description="probabilities stay within [epsilon, 1 - epsilon]")
+    p_bits: Annotated[int, Field(ge=2, le=32)] | Literal["auto"] = Field(
+        "auto", description="width of the comparator that draws a release; auto: the profile's"
+    )
+    reservoir: bool = Field(False, description="freeze the recurrent synapses at a draw; input and readout learn")
+    evaluation_episodes: int = Field(128, ge=1, le=2**20, description="deterministic episodes an evaluation")
+    network: NetworkOptions = NetworkOptions()
+
+    @model_validator(mode="after")
+    def _check(self) -> _Fields:
+        for what, name, known in (
+            ("task", self.task, task_names()),
+            ("rule", self.rule, RULES),
+            ("engine", self.engine, ENGINES),
+            ("profile", self.profile, profile_names()),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("reward_transform", self.reward_transform, TRANSFORMS),
+        ):
+            if name not in known:
+                raise ValueError(unknown_name(what, name, known))
+        if isinstance(self.learning_rate, float) and self.learning_rate <= 0:
+            raise ValueError(f"learning_rate: {self.learning_rate:g} must be above 0, or auto")
+        bits = self.comparator_bits
+        if self.epsilon * 2**bits < 0.5:
+            raise ValueError(
+                f"epsilon: {self.epsilon:g} rounds to 0 in a comparator of p_bits = {bits}, whose step is {2.0**-bits:g}; "
+                f"raise epsilon to at least {2.0 ** -(bits + 1):g}, or p_bits (up to 32)"
+            )
+        return self
+
+    @property
+    def comparator_bits(self) -> int:
+        """`p_bits`, or the profile's."""
+        return load_profile(self.profile).p_bits if self.p_bits == "auto" else self.p_bits
+
+
+class Experiment(_Fields):
+    """What to run. Settings that are not given come from the task's recipe, then from the defaults.
+
+    >>> Experiment(task="cartpole", population=128).generations
+    70
+
+    Raises `ExperimentError` that names the field, the value and the limit.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        task = settings.get("task", "cartpole")
+        start = recipe(task) if isinstance(task, str) else {}
+        try:
+            super().__init__(**{**start, **settings})
+        except ValidationError as error:
+            raise ExperimentError(_explain(error)) from None
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, **overrides: Any) -> Experiment:
+        """Read a YAML file (safe-loaded: it cannot construct objects); keyword arguments win over it."""
+        return cls(**{**read_yaml(path), **overrides})
+
+    def to_yaml(self) -> str:
+        """All settings as YAML; `from_yaml` reads it back equal."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+    def replace(self, **changes: Any) -> Experiment:
+        """A copy with some settings changed."""
+        return Experiment(**{**self.model_dump(), **changes})
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of every setting that decides the release probabilities; length of training and engine do not."""
+        settings = {name: value for name, value in self.model_dump().items() if name not in _NOT_IN_FINGERPRINT}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: Experiment) -> str:
+        """The settings in which two experiments differ, as text: 'population 256 → 128, …'."""
+        mine, theirs = _flat(self.model_dump()), _flat(other.model_dump())
+        changed = [name for name in mine if mine[name] != theirs[name] and name not in _NOT_IN_FINGERPRINT]
+        return ", ".join(f"{name} {mine[name]} → {theirs[name]}" for name in changed)
+
+    @property
+    def title(self) -> str:
+        """One line that says what is run."""
+        return f"{self.task} with {self.rule}: {self.population} samples × {self.generations} generations, seed {self.seed}"
+
+    @property
+    def label(self) -> str:
+        """What tells this experiment from others of its task, for the legend of a picture (without the seed)."""
+        rate = self.learning_rate if self.learning_rate == "auto" else f"{self.learning_rate:g}"
+        parts = [f"N = {self.population}", f"{self.optimizer} {rate}"]
+        if self.reward_transform != "centered_rank":
+            parts.append(self.reward_transform)
+        if self.reservoir:
+            parts.append("reservoir")
+        return ", ".join(parts)
+
+    def build_network(self) -> Network:
+        """The network this experiment trains."""
+        task = get_task(self.task)
+        return Network(self.network, task.n_observations, task.n_outputs, self.reservoir)
+
+    def build_rule(self) -> Rsrp:
+        """The plasticity rule, with its learning rate resolved."""
+        optimizer = OPTIMIZERS[self.optimizer]
+        return Rsrp(optimizer, self.resolved_learning_rate, self.epsilon, self.decay)
+
+    @property
+    def resolved_learning_rate(self) -> float:
+        """`learning_rate`; `auto` is 0.5·√N for sgd (a tenth for momentum, 0.15 for adam), over the task's return scale
+        for transforms that keep the scale of the reward."""
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        rate = OPTIMIZERS[self.optimizer].automatic_rate(self.population)
+        if self.reward_transform in SCALED_BY_REWARD and self.optimizer != "adam":
+            rate /= get_task(self.task).return_scale
+        return rate
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Settings from a YAML file, as a mapping; `ExperimentError` says what is wrong with the file."""
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path}: cannot be read ({_reason(error)}); give the path of a YAML text file") from None
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.constructor.ConstructorError as error:
+        raise ExperimentError(
+            f"{path}: {error.problem} — only plain values are allowed, a file cannot construct objects{_place(error)}"
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        raise ExperimentError(f"{path}: not valid YAML: {error.problem}{_place(error)}") from None
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"{path}: not valid YAML: {error}") from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
+        raise ExperimentError(f"{path}: must hold settings, one 'name: value' a line, not a {type(settings).__name__}")
+    return dict(settings)
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark
+    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _explain(error: ValidationError) -> str:
+    """One line a mistake: path of the key, what is wrong, what was given."""
+    return "; ".join(_explain_one(mistake) for mistake in error.errors())
+
+
+def _explain_one(mistake: Mapping[str, Any]) -> str:
+    location = [str(part) for part in mistake["loc"] if part not in ("float", "int", "literal['auto']", "constrained-int")]
+    path = ".".join(location)
+    if mistake["type"] == "extra_forbidden":
+        model = NetworkOptions if location[0] == "network" and len(location) > 1 else _Fields
+        close = difflib.get_close_matches(location[-1], model.model_fields, n=1, cutoff=0.5)
+        hint = f"; did you mean '{'.'.join([*location[:-1], close[0]])}'?" if close else ""
+        return f"{path}: no such setting{hint}"
+    if mistake["type"] == "value_error":
+        return str(mistake["ctx"]["error"])
+    return f"{path}: {mistake['input']!r} — {mistake['msg'][0].lower()}{mistake['msg'][1:]}"

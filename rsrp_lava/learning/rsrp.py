@@ -1,0 +1,92 @@
+"""RSRP: reward-driven plasticity of stochastic release (Sun et al. 2025 §2.3; Wang et al. 2023, "Evolving Connectivity")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsrp_lava.kernels.credit import BLOCK_WORDS, sum_credit
+from rsrp_lava.kernels.random_bits import RELEASE
+from rsrp_lava.kernels.release import bit_planes, thresholds
+from rsrp_lava.learning.optimizers import Optimizer, OptimizerState
+from rsrp_lava.learning.transforms import Broadcast
+
+#: Calls work(first, last) for ranges that cover 0 … n − 1, possibly on several threads: (work, n, piece).
+MapRanges = Callable[[Callable[[int, int], None], int, int], None]
+
+
+def release_credit(
+    rows: np.ndarray, broadcast: Broadcast, p_bits: int, key: tuple[int, int, int], map_ranges: MapRanges
+) -> np.ndarray:
+    """Credit of every synapse of a projection, from releases drawn again: Σ_i units_i (θ_i − p), θ_i ~ Bernoulli(p).
+
+    Parameters
+    ----------
+    rows : float32, shape (rows, columns)   release probabilities; p is their value in the comparator's p_bits
+    broadcast : units of the N samples
+    key : (seed, generation, index of the projection)
+
+    Returns
+    -------
+    float64, shape (rows, columns): exact as long as the integers are below 2^53, then rounded once
+    """
+    n_rows, n_columns = rows.shape
+    planes = bit_planes(rows, p_bits)
+    credit = np.empty(64 * planes.shape[1], np.int64)
+    seed, generation, projection = key
+
+    def work(first: int, last: int) -> None:
+        sum_credit(planes, broadcast.units, seed, generation, RELEASE + projection, first, last, credit)
+
+    map_ranges(work, planes.shape[1], 2 * BLOCK_WORDS)
+    released = credit.reshape(n_rows, -1)[:, :n_columns]
+    total = int(broadcast.units.sum(dtype=np.int64))
+    if total == 0:
+        return released.astype(np.float64)
+    return released - total * (thresholds(rows, p_bits) / 2.0**p_bits)
+
+
+@dataclass(frozen=True)
+class Rsrp:
+    """The rule. For a synapse with release probability ρ, sampled releases θ_i and broadcast scalars u_i (i = 1 … N):
+
+        ∇J = E[u (θ − ρ)] / (ρ (1 − ρ)),   Fisher information F = 1 / (ρ (1 − ρ))
+        natural gradient g = F⁻¹ ∇J = E[u (θ − ρ)] ≈ 1/N Σ_i u_i (θ_i − ρ)                       (eq. 2)
+        ρ ← ρ + η · step(g) + λ (½ − ρ),   clipped to [ε, 1 − ε]
+
+    F⁻¹ cancels the score's 1/(ρ (1 − ρ)): the update needs what a synapse has locally (ρ, θ) and one scalar a sample.
+    """
+
+    optimizer: Optimizer
+    learning_rate: float
+    epsilon: float
+    decay: float
+
+    def update(
+        self, probability: np.ndarray, credit: np.ndarray, broadcast: Broadcast, state: OptimizerState
+    ) -> tuple[np.ndarray, OptimizerState]:
+        """New release probabilities of one projection and the optimizer's new state.
+
+        Parameters
+        ----------
+        probability : float32, shape (n_pre, n_post)
+        credit : float64, same shape, in the broadcast's integer units (`release_credit`)
+
+        Equal rewards under `centered_rank` leave `probability` unchanged, bit for bit (plain gradient, no decay).
+        """
+        gradient = credit * (broadcast.scale / len(broadcast.units))
+        direction, state = self.optimizer.step(gradient, state)
+        rho = probability.astype(np.float64)
+        rho = rho + self.learning_rate * direction + self.decay * (0.5 - rho)
+        epsilon = np.float32(self.epsilon)
+        return np.clip(rho.astype(np.float32), epsilon, np.float32(1) - epsilon), state
+
+
+def entropy_bits(probability: np.ndarray) -> float:
+    """Mean entropy of the releases of a projection, −ρ log₂ ρ − (1 − ρ) log₂(1 − ρ), in bits a synapse; 0 at ρ = 0 or 1."""
+    p = probability.astype(np.float64)
+    inside = p[(p > 0) & (p < 1)]
+    bits = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
+    return float(bits.sum() / max(p.size, 1))

@@ -1,0 +1,77 @@
+"""Learning curves. Matplotlib is imported when a picture is drawn, not before: it takes a second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Colour-blind safe (Okabe, Ito 2008).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | Path) -> None:
+    """One run: returns (sampled mean ± std, evaluation mean ± std) above, entropy of every projection below; as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    returns, entropy = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    played = [record for record in metrics if "sampled_return" in record]
+    for records, key, label, colour in (
+        (played, "sampled", "sampled networks", _COLOURS[4]),
+        (metrics, "evaluation", "evaluation (release where ρ > ½)", _COLOURS[0]),
+    ):
+        generations = [record["generation"] for record in records]
+        mean = np.array([record[f"{key}_return"] for record in records])
+        _band(returns, generations, mean, [record[f"{key}_std"] for record in records], colour, label)
+    returns.set_ylabel("return")
+    returns.set_title(title, fontsize="medium")
+    returns.legend(loc="best", fontsize="small")
+    for colour, name in zip(_COLOURS, metrics[0]["entropy_bits"], strict=False):
+        bits = [record["entropy_bits"][name] for record in metrics]
+        entropy.plot([record["generation"] for record in metrics], bits, color=colour, label=name)
+    entropy.set_ylabel("entropy (bits/synapse)")
+    entropy.set_ylim(0, 1.03)
+    entropy.set_xlabel("generation")
+    entropy.legend(loc="best", fontsize="small")
+    _finish(returns, entropy)
+    figure.savefig(target, format="png", dpi=130)
+
+
+def draw_curves(title: str, curves: Sequence[tuple[str, np.ndarray]], target: IO[bytes] | Path) -> None:
+    """Evaluation return against generation, one curve an experiment, mean ± std over its seeds; as PNG.
+
+    `curves`: label and returns, shape (seeds, generations), of each experiment.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for colour, (label, returns) in zip(_COLOURS * (1 + len(curves) // len(_COLOURS)), curves, strict=False):
+        last = f"{returns[:, -1].mean():.0f} ± {returns[:, -1].std():.0f}"
+        generations = np.arange(returns.shape[1])
+        _band(axes, generations, returns.mean(axis=0), returns.std(axis=0), colour, f"{label}: {last}")
+    axes.set_xlabel("generation")
+    axes.set_ylabel("evaluation return, mean ± std over seeds")
+    axes.set_title(title, fontsize="medium")
+    axes.legend(loc="lower right", fontsize="small")
+    _finish(axes)
+    figure.savefig(target, format="png", dpi=130)
+
+
+def _band(axes: Axes, x: Any, mean: Any, std: Any, colour: str, label: str) -> None:
+    mean, std = np.asarray(mean), np.asarray(std)
+    axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(x, mean, color=colour, label=label)
+
+
+def _finish(*panels: Axes) -> None:
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.01)

@@ -1,0 +1,121 @@
+"""Finished (or running) runs: load them, evaluate them again, draw them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsrp_lava.engines import open_engine
+from rsrp_lava.engines.protocol import Normaliser
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.errors import ExperimentError, RunFolderError
+from rsrp_lava.experiment import Experiment
+from rsrp_lava.network import ReleaseProbabilities, release_sha256
+from rsrp_lava.reporting.plots import draw_curves
+from rsrp_lava.run_folder import RunFolder
+from rsrp_lava.training import Record, State
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read from its folder."""
+
+    path: Path
+    experiment: Experiment
+    generation: int  #: generations finished
+    probabilities: ReleaseProbabilities
+    normaliser: Normaliser
+    metrics: list[Record] = field(repr=False)
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a run's last checkpoint and metrics. Raises `RunFolderError` or `CheckpointError`."""
+    folder = RunFolder.open(path)
+    state = State.from_checkpoint(folder.load_checkpoint(), folder.experiment)
+    return Run(
+        folder.path, folder.experiment, state.generation, state.probabilities, state.normaliser, folder.read_metrics()
+    )
+
+
+def evaluate(
+    run: Run | str | Path, *, episodes: int | None = None, seed: int | None = None, threads: int | None = None
+) -> dict[str, Any]:
+    """Play deterministic episodes, θ = [ρ > ½], with a trained network.
+
+    Parameters
+    ----------
+    run : a run or its folder
+    episodes : how many; by default as many as in training
+    seed : of the starts; by default the run's own, which repeats its last evaluation exactly
+
+    Returns
+    -------
+    dict: task, seed, episodes, mean_return, std_return, min_return, max_return, release_sha256, run
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    episodes = run.experiment.evaluation_episodes if episodes is None else episodes
+    seed = run.experiment.seed if seed is None else seed
+    if episodes < 1:
+        raise ExperimentError(f"episodes: {episodes} must be at least 1")
+    if not 0 <= seed < 2**63:
+        raise ExperimentError(f"seed: {seed} must be between 0 and {2**63 - 1}")
+    engine = open_engine(run.experiment, Threads(threads), seed)
+    try:
+        engine.prepare()
+        returns = engine.play(run.probabilities, run.normaliser, run.generation, episodes, deterministic=True).returns
+    finally:
+        engine.close()
+    return {
+        "task": run.experiment.task,
+        "seed": seed,
+        "episodes": episodes,
+        "mean_return": float(np.mean(returns)),
+        "std_return": float(np.std(returns)),
+        "min_return": float(np.min(returns)),
+        "max_return": float(np.max(returns)),
+        "release_sha256": release_sha256(run.probabilities),
+        "run": str(run.path),
+    }
+
+
+def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
+    """Evaluation return against generation; runs that differ only in their seed become one curve, mean ± std over seeds.
+
+    A run that ended early (`until`) keeps its last value to the end of the longest run beside it.
+
+    Parameters
+    ----------
+    runs : runs or their folders
+    output : PNG file to write
+
+    Returns
+    -------
+    path of the picture. Raises `RunFolderError` if a run has no metrics yet or the picture cannot be written.
+    """
+    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    if not loaded:
+        raise RunFolderError("plot: no runs given; name one or more run folders")
+    groups: dict[str, list[Run]] = {}
+    for run in loaded:
+        groups.setdefault(run.experiment.replace(seed=0).fingerprint, []).append(run)
+    curves = []
+    for members in groups.values():
+        first = members[0].experiment
+        seeds = f"{len(members)} seeds" if len(members) > 1 else f"seed {first.seed}"
+        curves.append((f"{first.label} ({seeds})", _returns(members)))
+    title = " and ".join(sorted({run.experiment.task for run in loaded}))
+    try:
+        draw_curves(title, curves, Path(output))
+    except OSError as error:
+        raise RunFolderError(f"{output}: cannot be written ({error.strerror}); choose another -o FILE.png") from None
+    return Path(output)
+
+
+def _returns(runs: list[Run]) -> np.ndarray:
+    """Evaluation returns, shape (runs, generations)."""
+    returns = [[record["evaluation_return"] for record in run.metrics] for run in runs]
+    length = max(map(len, returns))
+    return np.array([values + values[-1:] * (length - len(values)) for values in returns])

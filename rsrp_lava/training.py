@@ -1,0 +1,301 @@
+"""The generation loop: draw, play, rank, broadcast, update."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsrp_lava.engines import open_engine
+from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.errors import RunFolderError
+from rsrp_lava.experiment import Experiment
+from rsrp_lava.learning.optimizers import OptimizerState
+from rsrp_lava.learning.rsrp import entropy_bits, release_credit
+from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
+from rsrp_lava.network import ReleaseProbabilities, release_sha256
+from rsrp_lava.run_folder import Checkpoint, RunFolder
+
+#: One generation's record: a line of metrics.jsonl.
+Record = dict[str, Any]
+
+
+@dataclass
+class State:
+    """All that learning changes. A checkpoint holds exactly this."""
+
+    generation: int
+    probabilities: ReleaseProbabilities
+    optimizer: dict[str, OptimizerState]
+    normaliser: Normaliser
+    previous_mean: float | None = None
+    sampled_return: float | None = None
+    env_steps: int = 0
+    substeps: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, experiment: Experiment) -> State:
+        """Before the first generation: every probability one half, a reservoir drawn."""
+        from rsrp_lava.engines.fused import reservoir_release
+
+        network, rule = experiment.build_network(), experiment.build_rule()
+        frozen = {p.name: reservoir_release(p, experiment.seed) for p in network.projections if not p.plastic}
+        probabilities = network.initial_probabilities(frozen)
+        optimizer = {p.name: rule.optimizer.start((p.n_pre, p.n_post)) for p in network.projections if p.plastic}
+        return cls(0, probabilities, optimizer, Normaliser.start(network.n_inputs))
+
+    def to_checkpoint(self, experiment: Experiment) -> Checkpoint:
+        """The state as arrays and numbers."""
+        arrays = {f"release/{name}": rho for name, rho in self.probabilities.items()}
+        for name, slots in self.optimizer.items():
+            arrays |= {f"optimizer/{name}/{slot}": array for slot, array in slots.items()}
+        arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/variance": self.normaliser.variance}
+        numbers = {
+            "normaliser_count": self.normaliser.count,
+            "previous_mean": self.previous_mean,
+            "sampled_return": self.sampled_return,
+            "env_steps": self.env_steps,
+            "substeps": self.substeps,
+            "seconds": self.seconds,
+        }
+        return Checkpoint(experiment.fingerprint, self.generation, arrays, numbers)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, experiment: Experiment) -> State:
+        """Inverse of `to_checkpoint`."""
+        arrays, numbers = checkpoint.arrays, dict(checkpoint.numbers)
+        optimizer: dict[str, OptimizerState] = {p.name: {} for p in experiment.build_network().projections if p.plastic}
+        for key, array in arrays.items():
+            if key.startswith("optimizer/"):
+                _, name, slot = key.split("/")
+                optimizer[name][slot] = array
+        release = {key.removeprefix("release/"): rho for key, rho in arrays.items() if key.startswith("release/")}
+        normaliser = Normaliser(numbers.pop("normaliser_count"), arrays["normaliser/mean"], arrays["normaliser/variance"])
+        return cls(checkpoint.generation, release, optimizer, normaliser, **numbers)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training ended with."""
+
+    experiment: Experiment
+    probabilities: ReleaseProbabilities
+    metrics: list[Record] = field(repr=False)
+    run: Path | None  #: the run folder, if there is one
+    stopped_by: int | None  #: number of the signal that ended training early
+    summary: dict[str, Any]  #: what `--json` prints
+
+
+def train(
+    experiment: Experiment,
+    *,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    until: float | None = None,
+    threads: int | None = None,
+    progress: Callable[[Record], None] | bool | None = None,
+) -> Result:
+    """Train a network from reward alone.
+
+    Parameters
+    ----------
+    experiment : what to run; with `resume`, its number of generations is what counts
+    out : folder for the run (config, metrics, checkpoint, curves); without it nothing is written
+    resume : folder of a run to continue, instead of `out`
+    until : stop as soon as the evaluation mean reaches this return
+    threads : processors to use; all by default. The result does not depend on it
+    progress : called with every generation's record; True draws progress on the terminal
+
+    Ctrl-C (SIGINT) and SIGTERM end training after the generation in flight, with everything saved; a second one at once.
+
+    Raises
+    ------
+    ExperimentError, RunFolderError, CheckpointError
+    """
+    pool = Threads(threads)
+    folder, state = _open_run(experiment, out, resume)
+    engine = open_engine(experiment, pool)
+    if progress is True:
+        from rsrp_lava.reporting.progress import TerminalProgress
+
+        progress = TerminalProgress(experiment.title, experiment.generations)
+    report: Callable[[Record], None] = progress or (lambda record: None)
+    metrics = folder.read_metrics() if folder else []
+    try:
+        compile_seconds = _compile(experiment, engine)
+        with _stop_requests() as stop:
+            while True:
+                started = time.perf_counter()
+                evaluation = engine.play(
+                    state.probabilities,
+                    state.normaliser,
+                    state.generation,
+                    experiment.evaluation_episodes,
+                    deterministic=True,
+                )
+                done = state.generation >= experiment.generations
+                reached = until is not None and evaluation.returns.mean() >= until
+                if done or reached or stop:
+                    break
+                record = _generation(experiment, engine, pool, state, evaluation)
+                state.seconds += time.perf_counter() - started
+                record["seconds"] = state.seconds
+                metrics.append(record)
+                if folder:
+                    folder.append_metrics(record)
+                    folder.save_checkpoint(state.to_checkpoint(experiment))
+                report(record)
+        metrics.append(_final_record(state, evaluation))
+        if folder:
+            folder.append_metrics(metrics[-1])
+            _draw_curves(folder)
+    finally:
+        engine.close()
+        close = getattr(progress, "close", None)
+        if close:
+            close()
+    summary = _summary(experiment, state, evaluation, folder) | {"compile_seconds": round(compile_seconds, 3)}
+    return Result(
+        experiment, state.probabilities, metrics, folder.path if folder else None, stop[0] if stop else None, summary
+    )
+
+
+def _compile(experiment: Experiment, engine: Engine) -> float:
+    """Compile (or load) all kernels before the clock starts; returns the seconds it took."""
+    started = time.perf_counter()
+    engine.prepare()
+    two_samples = TRANSFORMS["centered_rank"](np.array([0.0, 1.0]), None)
+    release_credit(
+        np.full((1, 1), 0.5, np.float32), two_samples, experiment.comparator_bits, (0, 0, 0), Threads(1).map_ranges
+    )
+    return time.perf_counter() - started
+
+
+def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: State, evaluation: Outcome) -> Record:
+    """One generation of RSRP; `state` moves on by one. Returns its record."""
+    rule, bits = experiment.build_rule(), experiment.comparator_bits
+    entropy = {name: entropy_bits(rho) for name, rho in state.probabilities.items()}
+
+    sampled = engine.play(state.probabilities, state.normaliser, state.generation, experiment.population)
+    broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
+    for index, projection in enumerate(engine.network.projections):
+        if not projection.plastic:
+            continue
+        name = projection.name
+        key = (experiment.seed, state.generation, index)
+        rows = projection.to_rows(state.probabilities[name])
+        credit = projection.from_rows(release_credit(rows, broadcast, bits, key, pool.map_ranges))
+        state.probabilities[name], state.optimizer[name] = rule.update(
+            state.probabilities[name], credit, broadcast, state.optimizer[name]
+        )
+
+    state.previous_mean = mean_reward(sampled.returns)
+    state.normaliser = state.normaliser.update(sampled.observations)
+    state.sampled_return = float(np.nanmean(sampled.returns))
+    state.env_steps += int(sampled.steps.sum())
+    state.substeps += int(sampled.steps.sum() + evaluation.steps.sum()) * engine.network.substeps
+    record = {
+        "generation": state.generation,
+        "sampled_return": state.sampled_return,
+        "sampled_std": float(np.nanstd(sampled.returns)),
+        **_evaluation_record(evaluation),
+        "entropy_bits": entropy,
+        "env_steps": state.env_steps,
+    }
+    state.generation += 1
+    return record
+
+
+def _evaluation_record(evaluation: Outcome) -> Record:
+    return {"evaluation_return": float(evaluation.returns.mean()), "evaluation_std": float(evaluation.returns.std())}
+
+
+def _final_record(state: State, evaluation: Outcome) -> Record:
+    """The last evaluation, after the last update: a record of its own, without samples."""
+    entropy = {name: entropy_bits(rho) for name, rho in state.probabilities.items()}
+    return {
+        "generation": state.generation,
+        **_evaluation_record(evaluation),
+        "entropy_bits": entropy,
+        "env_steps": state.env_steps,
+        "seconds": state.seconds,
+    }
+
+
+def _open_run(experiment: Experiment, out: str | Path | None, resume: str | Path | None) -> tuple[RunFolder | None, State]:
+    if resume is None:
+        folder = RunFolder.create(out, experiment) if out is not None else None
+        return folder, State.start(experiment)
+    if out is not None:
+        raise RunFolderError(f"--resume {resume} goes on in its own folder; leave out --out {out}")
+    folder = RunFolder.open(resume)
+    if folder.experiment.fingerprint != experiment.fingerprint:
+        changed = folder.experiment.differences(experiment)
+        raise RunFolderError(f"{resume}: was started with other settings ({changed}); resume without changing them")
+    checkpoint = folder.load_checkpoint()
+    if checkpoint.generation > experiment.generations:
+        raise RunFolderError(
+            f"{resume}: has finished {checkpoint.generation} generations already; "
+            f"--generations {experiment.generations} would go back: give {checkpoint.generation} or more"
+        )
+    folder.save_experiment(experiment)
+    folder.cut_metrics(checkpoint.generation)
+    return folder, State.from_checkpoint(checkpoint, experiment)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """A list that holds the signal's number once SIGINT or SIGTERM has asked to stop; a second one acts as usual."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    previous = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(number, previous[number] or signal.SIG_DFL)
+
+    for number in previous:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _draw_curves(folder: RunFolder) -> None:
+    from rsrp_lava.reporting.plots import draw_run
+
+    experiment = folder.experiment
+    title = f"{experiment.task}: {experiment.label}, seed {experiment.seed}"
+    folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer))
+
+
+def _summary(experiment: Experiment, state: State, evaluation: Outcome, folder: RunFolder | None) -> dict[str, Any]:
+    return {
+        "task": experiment.task,
+        "rule": experiment.rule,
+        "engine": experiment.engine,
+        "seed": experiment.seed,
+        "generations": state.generation,
+        "population": experiment.population,
+        "final_sampled_return": state.sampled_return,
+        "final_eval_return": float(evaluation.returns.mean()),
+        "eval_std": float(evaluation.returns.std()),
+        "env_steps": state.env_steps,
+        "seconds": round(state.seconds, 3),
+        "network_substeps_per_second": round(state.substeps / state.seconds) if state.seconds else None,
+        "release_sha256": release_sha256(state.probabilities),
+        "run": str(folder.path) if folder else None,
+    }

@@ -1,0 +1,12 @@
+"""Tasks a network can learn: one file each, its published recipe (YAML) beside it. Installed as `rsrp_lava.tasks`."""
+
+if __name__ != "rsrp_lava.tasks":
+    raise ImportError(
+        f"this folder is the package 'rsrp_lava.tasks', not '{__name__}': install the project (pip install -e .) "
+        "and import it by that name"
+    )
+
+from rsrp_lava.tasks.base import EpisodeTask
+from rsrp_lava.tasks.registry import get_task, recipe, task_names
+
+__all__ = ["EpisodeTask", "get_task", "recipe", "task_names"]

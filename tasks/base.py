@@ -1,0 +1,31 @@
+"""What a task is. A task knows nothing of spikes, networks or learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EpisodeTask:
+    """An episode compiled for the fused engine: observation → output → reward, until it ends.
+
+    The three functions are compiled with the signatures in `rsrp_lava.kernels.rollout`:
+
+    - `reset(state, random)`: fill `state` (float64, `state_size`) from uniform numbers in [0, 1) (float64, `random_size`);
+    - `observe(state, observation)`: write the observation (float32, `n_observations`);
+    - `step(state, output) -> (reward, ended)`: act on the network's `output` (float32, `n_outputs`), advance `state`.
+    """
+
+    name: str
+    summary: str
+    n_observations: int
+    n_outputs: int
+    state_size: int
+    random_size: int
+    max_steps: int
+    #: The return of a perfect episode; puts rewards that are not ranked on the scale of ranks.
+    return_scale: float
+    reset: Callable
+    observe: Callable
+    step: Callable

@@ -1,0 +1,32 @@
+"""The tasks there are, by name."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import yaml
+from rsrp_lava.tasks import cartpole
+from rsrp_lava.tasks.base import EpisodeTask
+
+from rsrp_lava.errors import ExperimentError, unknown_name
+
+_TASKS = {task.name: task for task in (cartpole.TASK,)}
+
+
+def task_names() -> list[str]:
+    """Names of all tasks, sorted."""
+    return sorted(_TASKS)
+
+
+def get_task(name: str) -> EpisodeTask:
+    """The task of that name; `ExperimentError` names the nearest one if there is none."""
+    if name not in _TASKS:
+        raise ExperimentError(unknown_name("task", name, _TASKS))
+    return _TASKS[name]
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The task's recipe: the settings it is known to be learned with, which an experiment starts from."""
+    text = resources.files("rsrp_lava.tasks").joinpath(f"{get_task(name).name}.yaml").read_text("utf-8")
+    return yaml.safe_load(text)
