@@ -21,7 +21,7 @@ from rsrp_lava.network import Network, NetworkOptions
 from rsrp_lava.tasks import get_task, recipe, task_names
 
 #: Rules by name, with the line `rsrp-lava rules` prints.
-RULES = {"rsrp": "reward-driven plasticity of stochastic release: ranked rewards, natural gradient (Sun et al. 2025)"}
+RULES = {"rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)"}
 #: Engines by name.
 ENGINES = {"fused": "network and task in one compiled kernel, on all processors"}
 

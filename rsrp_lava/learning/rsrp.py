@@ -1,4 +1,4 @@
-"""RSRP: reward-driven plasticity of stochastic release (Sun et al. 2025 §2.3; Wang et al. 2023, "Evolving Connectivity")."""
+"""RSRP: reward-optimized stochastic release plasticity (Sun et al. 2025 §2.3; Wang et al. 2023, "Evolving Connectivity")."""
 
 from __future__ import annotations
 
