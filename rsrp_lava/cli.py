@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -100,7 +101,7 @@ def train(
     result = train_experiment(experiment, out=out, resume=resume, until=until, threads=threads, progress=True)
     _report(result)
     if as_json:
-        print(json.dumps(result.summary))
+        _print(json.dumps(result.summary))
     if result.stopped_by is not None:
         raise typer.Exit(128 + result.stopped_by)
 
@@ -139,7 +140,7 @@ def evaluate(
         f"({report['min_return']:.0f} to {report['max_return']:.0f}) over {report['episodes']} episodes"
     )
     if as_json:
-        print(json.dumps(report))
+        _print(json.dumps(report))
 
 
 @app.command(epilog="Example: `rsrp-lava plot runs/seed0 runs/seed1 runs/seed2 -o curves.png`")
@@ -148,7 +149,7 @@ def plot(
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("curves.png"),
 ) -> None:
     """Draw learning curves; runs that differ only in their seed become one curve, mean ± std."""
-    print(plot_runs(*runs, output=output))
+    _print(str(plot_runs(*runs, output=output)))
 
 
 @app.command("tasks")
@@ -172,8 +173,18 @@ def list_profiles() -> None:
 
 def _table(lines: dict[str, str]) -> None:
     width = max(map(len, lines))
-    for name, summary in lines.items():
-        print(f"{name:<{width}}  {summary}")
+    _print("\n".join(f"{name:<{width}}  {summary}" for name, summary in lines.items()))
+
+
+def _print(text: str) -> None:
+    """To stdout. A reader that went away is typer's to handle; a full disk is an error of ours."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more when it exits
+        raise RsrpError(f"standard output: cannot be written ({error.strerror}); make room, or print elsewhere") from None
 
 
 def _say(text: str) -> None:
@@ -181,15 +192,12 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Entry point: errors of this package become one message and exit code 2."""
+    """Entry point: errors of this package become one message and exit code 2; Ctrl-C exits with 130 (typer does that)."""
     try:
         app()
     except RsrpError as error:
         _say(f"error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        _say("interrupted")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.hardware_profiles import load_profile, profile_names
@@ -52,6 +54,16 @@ class _Fields(BaseModel):
     reservoir: bool = Field(False, description="freeze the recurrent synapses at a draw; input and readout learn")
     evaluation_episodes: int = Field(128, ge=1, le=2**20, description="deterministic episodes an evaluation")
     network: NetworkOptions = NetworkOptions()
+
+    @field_validator(
+        *("seed", "population", "generations", "learning_rate", "decay", "epsilon", "p_bits", "evaluation_episodes"),
+        mode="before",
+    )
+    @classmethod
+    def _no_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise PydanticCustomError("number", "input should be a number")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> _Fields:
@@ -171,6 +183,19 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+class _Loader(yaml.SafeLoader):
+    """Constructs plain values only; refuses a key that is given twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.MarkedYAMLError(problem=f"'{name}' is given twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Settings from a YAML file, as a mapping; `ExperimentError` says what is wrong with the file."""
     try:
@@ -178,20 +203,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: cannot be read ({_reason(error)}); give the path of a YAML text file") from None
     try:
-        settings = yaml.safe_load(text)
+        settings = yaml.load(text, _Loader)
     except yaml.constructor.ConstructorError as error:
         raise ExperimentError(
             f"{path}: {error.problem} — only plain values are allowed, a file cannot construct objects{_place(error)}"
         ) from None
     except yaml.MarkedYAMLError as error:
         raise ExperimentError(f"{path}: not valid YAML: {error.problem}{_place(error)}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ExperimentError(f"{path}: not valid YAML: {error}") from None
     if settings is None:
         return {}
-    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
-        raise ExperimentError(f"{path}: must hold settings, one 'name: value' a line, not a {type(settings).__name__}")
-    return dict(settings)
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise ExperimentError(f"{path}: must hold settings, one 'name: value' a line, not {reprlib.repr(settings)}")
+    return settings
 
 
 def _place(error: yaml.MarkedYAMLError) -> str:
@@ -204,18 +229,23 @@ def _reason(error: Exception) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    """One line a mistake: path of the key, what is wrong, what was given."""
-    return "; ".join(_explain_one(mistake) for mistake in error.errors())
+    """What is wrong with each setting: its path, what was given, and why that cannot be."""
+    problems: dict[str, list[str]] = {}
+    for mistake in error.errors():
+        what, problem = _explain_one(mistake)
+        problems.setdefault(what, []).append(problem)
+    return "; ".join(what + ", or ".join(alternatives) for what, alternatives in problems.items())
 
 
-def _explain_one(mistake: Mapping[str, Any]) -> str:
+def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
     location = [str(part) for part in mistake["loc"] if part not in ("float", "int", "literal['auto']", "constrained-int")]
     path = ".".join(location)
     if mistake["type"] == "extra_forbidden":
         model = NetworkOptions if location[0] == "network" and len(location) > 1 else _Fields
-        close = difflib.get_close_matches(location[-1], model.model_fields, n=1, cutoff=0.5)
-        hint = f"; did you mean '{'.'.join([*location[:-1], close[0]])}'?" if close else ""
-        return f"{path}: no such setting{hint}"
+        known = {name: ".".join([*location[:-1], name]) for name in model.model_fields}
+        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean '{known[close[0]]}'?" if close else f"known: {', '.join(known.values())}"
+        return f"{path}: ", f"no such setting; {hint}"
     if mistake["type"] == "value_error":
-        return str(mistake["ctx"]["error"])
-    return f"{path}: {mistake['input']!r} — {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+        return "", str(mistake["ctx"]["error"])
+    return f"{path}: {reprlib.repr(mistake['input'])[:200]} — ", mistake["msg"][0].lower() + mistake["msg"][1:]

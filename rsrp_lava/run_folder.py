@@ -2,6 +2,7 @@
 
 Every file is replaced as a whole or appended to, so that a kill at any moment leaves a run that can be resumed: the
 checkpoint is written beside the old one, flushed, and renamed over it; metrics past the checkpoint are cut off on resume.
+A new folder gets its checkpoint first and its config last: a folder with a config is a run that can be resumed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import hashlib
 import io
 import json
 import os
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from rsrp_lava.errors import CheckpointError, ExperimentError, RunFolderError
-from rsrp_lava.experiment import Experiment
+from rsrp_lava.experiment import Experiment, read_yaml
 
 #: Version of the checkpoint's layout. A newer one is refused, as its meaning cannot be known.
 FORMAT_VERSION = 1
@@ -45,6 +46,39 @@ def _digest(header: bytes, arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def _to_bytes(checkpoint: Checkpoint) -> bytes:
+    record = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": checkpoint.fingerprint,
+        "generation": checkpoint.generation,
+        "numbers": checkpoint.numbers,
+    }
+    header = json.dumps(record, sort_keys=True).encode()
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        header=np.frombuffer(header, np.uint8),
+        sha256=np.array(_digest(header, checkpoint.arrays)),
+        **{f"array/{name}": array for name, array in checkpoint.arrays.items()},
+    )
+    return buffer.getvalue()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole: beside the old one, flushed to disk, then renamed over it. Raises `OSError`."""
+    temporary = path.parent / f".{path.name}.tmp"  # always the same, so that a kill leaves one at most
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 def _out_of_order(path: Path, problem: str, way_out: str) -> CheckpointError:
     return CheckpointError(f"{path}: {problem}; {way_out}")
 
@@ -56,59 +90,63 @@ class RunFolder:
         self.path, self.experiment = path, experiment
 
     @classmethod
-    def create(cls, path: str | Path, experiment: Experiment) -> RunFolder:
-        """Make a new folder (an empty one may exist) and record the experiment in it."""
+    def create(cls, path: str | Path, experiment: Experiment, start: Checkpoint) -> RunFolder:
+        """Make a new folder (an empty one may exist) and record the experiment and its state before training in it."""
         path = Path(path)
-        if path.exists() and not path.is_dir():
-            raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
-        if (path / CONFIG).exists():
-            raise RunFolderError(f"{path}: already holds a run; continue it with --resume {path}, or choose another --out")
+        made: list[Path] = []
         try:
-            if path.is_dir() and any(path.iterdir()):
+            if path.exists() and not path.is_dir():
+                raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
+            if (path / CONFIG).exists():
+                raise RunFolderError(
+                    f"{path}: already holds a run; continue it with --resume {path}, or choose another --out"
+                )
+            if path.exists() and any(path.iterdir()):
                 raise RunFolderError(f"{path}: exists and is not empty; choose another --out, or empty it first")
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
-            folder = cls(path, experiment)
-            folder._replace(CONFIG, experiment.to_yaml().encode())
+            replace_file(path / CHECKPOINT, _to_bytes(start))
+            replace_file(path / CONFIG, experiment.to_yaml().encode())
         except OSError as error:
-            raise RunFolderError(f"{path}: cannot be written ({_reason(error)}); choose another --out") from None
-        return folder
+            with suppress(OSError):
+                (path / CHECKPOINT).unlink(missing_ok=True)
+                for folder in made:
+                    folder.rmdir()
+            raise RunFolderError(
+                f"{path}: cannot be written ({_reason(error)}); make room or mend the folder, or choose another --out"
+            ) from None
+        return cls(path, experiment)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Find a run; `RunFolderError` if there is none there."""
         path = Path(path)
-        if not (path / CONFIG).is_file():
-            problem = "holds no run (no config.yaml)" if path.is_dir() else "no such folder"
-            raise RunFolderError(f"{path}: {problem}; give the folder that `rsrp-lava train` reported")
+        config = path / CONFIG
+        way_out = "give the folder that `rsrp-lava train` reported"
         try:
-            return cls(path, Experiment.from_yaml(path / CONFIG))
+            if not config.is_file():
+                problem = f"holds no run (no {CONFIG})" if path.is_dir() else "no such folder"
+                raise RunFolderError(f"{path}: {problem}; {way_out}")
+            settings = read_yaml(config)
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read ({_reason(error)}); {way_out}") from None
         except ExperimentError as error:
-            message = str(error)
-            prefix = "" if str(path) in message else f"{path / CONFIG}: "
-            raise RunFolderError(f"{prefix}{message}") from None
+            raise RunFolderError(str(error)) from None
+        try:
+            return cls(path, Experiment(**settings))
+        except ExperimentError as error:
+            raise RunFolderError(f"{config}: {error}") from None
 
     def save_experiment(self, experiment: Experiment) -> None:
         """Record a changed number of generations or engine."""
-        self._replace(CONFIG, experiment.to_yaml().encode())
+        with self._writing(CONFIG) as path:
+            replace_file(path, experiment.to_yaml().encode())
         self.experiment = experiment
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint beside the old one and put it in its place."""
-        record = {
-            "format_version": FORMAT_VERSION,
-            "fingerprint": checkpoint.fingerprint,
-            "generation": checkpoint.generation,
-            "numbers": checkpoint.numbers,
-        }
-        header = json.dumps(record, sort_keys=True).encode()
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            header=np.frombuffer(header, np.uint8),
-            sha256=np.array(_digest(header, checkpoint.arrays)),
-            **{f"array/{name}": array for name, array in checkpoint.arrays.items()},
-        )
-        self._replace(CHECKPOINT, buffer.getvalue())
+        with self._writing(CHECKPOINT) as path:
+            replace_file(path, _to_bytes(checkpoint))
 
     def load_checkpoint(self) -> Checkpoint:
         """Read and verify the checkpoint; `CheckpointError` if it is missing, damaged, newer or another experiment's."""
@@ -122,8 +160,8 @@ class RunFolder:
             record = json.loads(header)
             version = int(record["format_version"])
         except FileNotFoundError:
-            raise _out_of_order(path, "no checkpoint yet (no generation was finished)", start_again) from None
-        except (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile) as error:
+            raise _out_of_order(path, "is missing", start_again) from None
+        except Exception as error:  # a damaged archive can fail in any way
             raise _out_of_order(path, f"is damaged ({_reason(error)})", start_again) from None
         if version > FORMAT_VERSION:
             raise _out_of_order(
@@ -143,61 +181,46 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one generation's record, a line of JSON."""
-
-        def write() -> None:
-            with open(self.path / METRICS, "ab") as file:
-                file.write((json.dumps(record) + "\n").encode())
-
-        self._guard(METRICS, write)
+        with self._writing(METRICS) as path, open(path, "ab") as file:
+            file.write((json.dumps(record) + "\n").encode())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All records so far; a last line cut short by a crash is left out."""
         path = self.path / METRICS
-        if not path.exists():
+        try:
+            *lines, _ = path.read_bytes().split(b"\n")
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read ({_reason(error)}); restore it or start a new run") from None
         records = []
-        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-            if not line:
-                continue
+        for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(line))
-            except ValueError:
-                if line is not None and path.read_bytes().endswith(line):
-                    break
-                raise RunFolderError(f"{path}: line {number} is not JSON; restore the file or start a new run") from None
+                record = json.loads(line)
+                record["generation"], record["evaluation_return"]
+            except (ValueError, TypeError, KeyError):
+                raise RunFolderError(f"{path}: line {number} is no record; restore the file or start a new run") from None
+            records.append(record)
         return records
 
     def cut_metrics(self, generation: int) -> None:
         """Drop records of generations that the checkpoint does not know, before they are played again."""
         kept = [record for record in self.read_metrics() if record["generation"] < generation]
-        self._replace(METRICS, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        with self._writing(METRICS) as path:
+            replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def save_picture(self, draw: Callable[[io.BytesIO], None]) -> None:
         """Write the run's learning curves, drawn as PNG by `draw`."""
         buffer = io.BytesIO()
         draw(buffer)
-        self._replace(CURVES, buffer.getvalue())
+        with self._writing(CURVES) as path:
+            replace_file(path, buffer.getvalue())
 
-    def _replace(self, name: str, content: bytes) -> None:
-        """Write a file as a whole: beside the old one, flushed to disk, then renamed over it."""
-        temporary = self.path / f".{name}.{os.getpid()}.tmp"
-
-        def write() -> None:
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path / name)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-
-        self._guard(name, write)
-
-    def _guard(self, name: str, write: Callable[[], None]) -> None:
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        """The path of a file about to be written; what stops that becomes a `RunFolderError`."""
         try:
-            write()
+            yield self.path / name
         except OSError as error:
             raise RunFolderError(
                 f"{self.path / name}: cannot be written ({_reason(error)}); the files of earlier generations are intact: "
@@ -209,4 +232,4 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
-__all__ = ["Checkpoint", "RunFolder"]
+__all__ = ["Checkpoint", "RunFolder", "replace_file"]

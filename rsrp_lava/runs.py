@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rsrp_lava.errors import ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.reporting.plots import draw_curves
-from rsrp_lava.run_folder import RunFolder
+from rsrp_lava.run_folder import RunFolder, replace_file
 from rsrp_lava.training import Record, State
 
 
@@ -58,8 +59,8 @@ def evaluate(
     run = run if isinstance(run, Run) else load_run(run)
     episodes = run.experiment.evaluation_episodes if episodes is None else episodes
     seed = run.experiment.seed if seed is None else seed
-    if episodes < 1:
-        raise ExperimentError(f"episodes: {episodes} must be at least 1")
+    if not 1 <= episodes <= 2**20:
+        raise ExperimentError(f"episodes: {episodes} must be between 1 and {2**20}")
     if not 0 <= seed < 2**63:
         raise ExperimentError(f"seed: {seed} must be between 0 and {2**63 - 1}")
     engine = open_engine(run.experiment, Threads(threads), seed)
@@ -100,6 +101,8 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
         raise RunFolderError("plot: no runs given; name one or more run folders")
     groups: dict[str, list[Run]] = {}
     for run in loaded:
+        if not run.metrics:
+            raise RunFolderError(f"{run.path}: has no finished generation to draw yet; let it train first")
         groups.setdefault(run.experiment.replace(seed=0).fingerprint, []).append(run)
     curves = []
     for members in groups.values():
@@ -107,8 +110,10 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
         seeds = f"{len(members)} seeds" if len(members) > 1 else f"seed {first.seed}"
         curves.append((f"{first.label} ({seeds})", _returns(members)))
     title = " and ".join(sorted({run.experiment.task for run in loaded}))
+    picture = io.BytesIO()
+    draw_curves(title, curves, picture)
     try:
-        draw_curves(title, curves, Path(output))
+        replace_file(Path(output), picture.getvalue())
     except OSError as error:
         raise RunFolderError(f"{output}: cannot be written ({error.strerror}); choose another -o FILE.png") from None
     return Path(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -16,7 +17,7 @@ import numpy as np
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import RunFolderError
+from rsrp_lava.errors import ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import entropy_bits, release_credit
@@ -121,6 +122,8 @@ def train(
     ------
     ExperimentError, RunFolderError, CheckpointError
     """
+    if until is not None and math.isnan(until):
+        raise ExperimentError("until: nan is no return that could be reached; give a number")
     pool = Threads(threads)
     folder, state = _open_run(experiment, out, resume)
     engine = open_engine(experiment, pool)
@@ -233,8 +236,9 @@ def _final_record(state: State, evaluation: Outcome) -> Record:
 
 def _open_run(experiment: Experiment, out: str | Path | None, resume: str | Path | None) -> tuple[RunFolder | None, State]:
     if resume is None:
-        folder = RunFolder.create(out, experiment) if out is not None else None
-        return folder, State.start(experiment)
+        state = State.start(experiment)
+        folder = RunFolder.create(out, experiment, state.to_checkpoint(experiment)) if out is not None else None
+        return folder, state
     if out is not None:
         raise RunFolderError(f"--resume {resume} goes on in its own folder; leave out --out {out}")
     folder = RunFolder.open(resume)

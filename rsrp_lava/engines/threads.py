@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,13 +32,23 @@ class Threads:
 
     def map_ranges(self, work: Callable[[int, int], None], n: int, piece: int) -> None:
         """Call `work(first, last)` for ranges of `piece` items that cover 0 … n − 1; the first error is raised."""
-        ranges = [(first, min(first + piece, n)) for first in range(0, n, piece)]
+        starts = iter(range(0, n, piece))  # shared: each thread takes the next piece when it is free
+        stopped = threading.Event()
+
+        def run() -> None:
+            for first in starts:
+                if stopped.is_set():
+                    return
+                work(first, min(first + piece, n))
+
         if self._pool is None:
-            for first, last in ranges:
-                work(first, last)
+            run()
             return
-        for done in [self._pool.submit(work, first, last) for first, last in ranges]:
-            done.result()
+        try:
+            for runner in [self._pool.submit(run) for _ in range(self.count)]:
+                runner.result()
+        finally:  # after an error or a second Ctrl-C, no further piece is begun
+            stopped.set()
 
     def close(self) -> None:
         """Wait for the threads to end."""

@@ -15,6 +15,9 @@ import numpy as np
 #: Resolution of transforms that are not ranks: units of the largest scalar's power of two times 2^-20.
 _RESOLUTION_BITS = 20
 
+#: Rewards beyond this are cut to it, and smaller than its inverse count as zero, so that scales stay finite.
+_LARGEST = 1e100
+
 
 @dataclass(frozen=True)
 class Broadcast:
@@ -78,12 +81,13 @@ def _worst_for_nan(rewards: np.ndarray) -> np.ndarray:
     finite = rewards[np.isfinite(rewards)]
     if len(finite) == 0:
         return np.zeros(len(rewards))
-    return np.clip(np.where(np.isnan(rewards), finite.min(), rewards), finite.min(), finite.max())
+    low, high = np.clip((finite.min(), finite.max()), -_LARGEST, _LARGEST)
+    return np.clip(np.where(np.isnan(rewards), low, rewards), low, high)
 
 
 def _in_units(values: np.ndarray) -> Broadcast:
     largest = float(np.abs(values).max(initial=0.0))
-    if largest == 0.0:
+    if largest < 1 / _LARGEST:
         return Broadcast(np.zeros(len(values), np.int32), 1.0)
     scale = math.ldexp(1.0, math.frexp(largest)[1] - _RESOLUTION_BITS)
     return Broadcast(np.rint(values / scale).astype(np.int32), scale)

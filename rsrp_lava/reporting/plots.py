@@ -55,7 +55,8 @@ def draw_curves(title: str, curves: Sequence[tuple[str, np.ndarray]], target: IO
     for colour, (label, returns) in zip(_COLOURS * (1 + len(curves) // len(_COLOURS)), curves, strict=False):
         last = f"{returns[:, -1].mean():.0f} ± {returns[:, -1].std():.0f}"
         generations = np.arange(returns.shape[1])
-        _band(axes, generations, returns.mean(axis=0), returns.std(axis=0), colour, f"{label}: {last}")
+        mean, std = returns.mean(axis=0), returns.std(axis=0)
+        _band(axes, generations, mean, std, colour, f"{label}: {last}", (returns.min(), returns.max()))
     axes.set_xlabel("generation")
     axes.set_ylabel("evaluation return, mean ± std over seeds")
     axes.set_title(title, fontsize="medium")
@@ -64,9 +65,13 @@ def draw_curves(title: str, curves: Sequence[tuple[str, np.ndarray]], target: IO
     figure.savefig(target, format="png", dpi=130)
 
 
-def _band(axes: Axes, x: Any, mean: Any, std: Any, colour: str, label: str) -> None:
+def _band(
+    axes: Axes, x: Any, mean: Any, std: Any, colour: str, label: str, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> None:
+    """A curve and its spread, mean ± std; the spread ends at `limits`, the values there are."""
     mean, std = np.asarray(mean), np.asarray(std)
-    axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+    low, high = np.clip(mean - std, *limits), np.clip(mean + std, *limits)
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(x, mean, color=colour, label=label)
 
 

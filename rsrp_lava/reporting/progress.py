@@ -22,7 +22,9 @@ class TerminalProgress:
         self._first: dict[str, Any] | None = None
         self._last_line = 0.0
         self._bar: Progress | None = None
-        self._console.print(f"training {title} (the first run compiles for some seconds)", highlight=False, markup=False)
+        self._console.print(
+            f"training {title} (the first run compiles for some seconds)", highlight=False, markup=False, soft_wrap=True
+        )
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Show a finished generation."""

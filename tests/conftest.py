@@ -1,0 +1,38 @@
+"""Runs so small that a test can afford several: 16 samples of a network of 32 neurons, four generations."""
+
+import shutil
+
+import pytest
+
+from rsrp_lava import Experiment, train
+
+SMALL = {"population": 16, "generations": 4, "evaluation_episodes": 16, "seed": 3, "network": {"n_neurons": 32}}
+
+
+@pytest.fixture(scope="session")
+def small():
+    return Experiment(**SMALL)
+
+
+@pytest.fixture(scope="session")
+def _finished(small, tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "run"
+    train(small, out=path, threads=1)
+    return path
+
+
+@pytest.fixture
+def run(_finished, tmp_path):
+    """Folder of a finished small run, the test's own copy."""
+    return shutil.copytree(_finished, tmp_path / "run")
+
+
+@pytest.fixture
+def files():
+    """A function: the content of all files below a folder, hidden ones too, and the folders, by relative path."""
+
+    def read(folder):
+        found = sorted(folder.rglob("*"))
+        return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in found}
+
+    return read

@@ -1,0 +1,314 @@
+"""The fused engine: whole episodes against slow ones, threads, pieces, evaluation, normaliser, reservoir, kernel cache."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from numba import njit
+from rsrp_lava.tasks import get_task
+
+import naive
+import rsrp_lava.kernels
+from drivers import copy_start
+from rsrp_lava.engines.fused import FusedEngine, network_constants, projection_planes, reservoir_release
+from rsrp_lava.engines.protocol import Normaliser, Observations
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.kernels.release import unpack_bits
+from rsrp_lava.kernels.rollout import Synapses
+from rsrp_lava.network import Network, NetworkOptions
+
+TASK = get_task("cartpole")
+NAMES = ("input", "recurrent", "readout")
+START = Normaliser.start(4)
+SCALED = Normaliser(100.0, np.array([0.01, -0.02, 0.003, 0.1]), np.array([0.02, 0.3, 0.01, 0.5]))
+
+
+def make_network(reservoir=False, **options):
+    return Network(NetworkOptions(**options), 4, 1, reservoir)
+
+
+def random_probabilities(network, seed=0):
+    random = np.random.default_rng(seed)
+    return {p.name: random.uniform(0.05, 0.95, (p.n_pre, p.n_post)).astype(np.float32) for p in network.projections}
+
+
+class Engines:
+    """Opens engines and closes them at the end of a test."""
+
+    def __init__(self):
+        self.opened = []
+
+    def __call__(self, network=None, threads=1, seed=7, task=TASK, p_bits=16):
+        engine = FusedEngine(network or make_network(), task, seed, p_bits, Threads(threads))
+        self.opened.append(engine)
+        engine.prepare()
+        return engine
+
+
+@pytest.fixture
+def open_engine():
+    engines = Engines()
+    yield engines
+    for engine in engines.opened:
+        engine.close()
+
+
+def slow_episode(network, releases, normaliser, seed, generation, sample, phase=0):
+    """The return and the observations of one episode, played by the twin in Gymnasium's own CartPole."""
+    potentials = naive.uniforms(seed, generation, sample, naive.MEMBRANE + phase, network.options.n_neurons)
+    start = -0.05 + 0.1 * naive.uniforms(seed, generation, sample, naive.TASK + phase, 4)
+    mean = normaliser.mean.astype(np.float32)
+    inverse_std = (1 / np.sqrt(normaliser.variance)).astype(np.float32)
+    twin = naive.Sample(releases, potentials, network.options.excitatory_ratio)
+    return naive.play_cartpole(twin, gymnasium.make("CartPole-v1").unwrapped, start, mean, inverse_std)
+
+
+def drawn(network, probabilities, seed, generation, sample, p_bits=16):
+    return naive.draw_network([probabilities[name] for name in NAMES], p_bits, seed, generation, sample)
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.returns, other.returns)
+    np.testing.assert_array_equal(one.steps, other.steps)
+    np.testing.assert_array_equal(one.observations.mean, other.observations.mean)
+    np.testing.assert_array_equal(one.observations.mean_square, other.observations.mean_square)
+    assert one.observations.count == other.observations.count
+
+
+# --- against the slow twin ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("normaliser", [START, SCALED], ids=["unscaled", "scaled"])
+def test_returns_equal_slow_episodes_in_gymnasium(open_engine, normaliser):
+    network = make_network()
+    probabilities = random_probabilities(network)
+    outcome = open_engine(network).play(probabilities, normaliser, 5, 4)
+    expected = [slow_episode(network, drawn(network, probabilities, 7, 5, i), normaliser, 7, 5, i)[0] for i in range(4)]
+    assert outcome.returns.tolist() == expected
+    assert outcome.steps.tolist() == expected
+    assert len(set(expected)) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "p_bits"),
+    [
+        ({"n_neurons": 64}, 16),
+        ({"n_neurons": 100}, 16),
+        ({"n_neurons": 320}, 8),
+        ({"n_neurons": 256, "excitatory_ratio": 0.3}, 6),
+        ({"n_neurons": 2}, 20),
+    ],
+    ids=str,
+)
+def test_networks_of_other_sizes_equal_slow_episodes(open_engine, options, p_bits):
+    network = make_network(**options)
+    probabilities = random_probabilities(network, 1)
+    outcome = open_engine(network, p_bits=p_bits).play(probabilities, SCALED, 0, 2)
+    for sample in range(2):
+        releases = drawn(network, probabilities, 7, 0, sample, p_bits)
+        assert outcome.returns[sample] == slow_episode(network, releases, SCALED, 7, 0, sample)[0]
+
+
+def test_evaluation_plays_the_likelier_release_of_every_synapse(open_engine):
+    """θ = [ρ > ½], so ρ = ½ does not release; starts of its own (phase EVALUATION)."""
+    network = make_network(n_neurons=100)
+    probabilities = random_probabilities(network, 2)
+    for rho in probabilities.values():
+        rho[0] = 0.5
+    outcome = open_engine(network).play(probabilities, START, 3, 3, deterministic=True)
+    releases = [probabilities[name] > 0.5 for name in NAMES]
+    assert not any(released[0].any() for released in releases)
+    for sample in range(3):
+        expected, _ = slow_episode(network, releases, START, 7, 3, sample, naive.EVALUATION)
+        assert outcome.returns[sample] == expected
+
+
+# --- one answer --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_any_number_of_threads_gives_the_same_answer(open_engine, deterministic):
+    probabilities = random_probabilities(make_network())
+    one = open_engine(threads=1).play(probabilities, SCALED, 2, 100, deterministic)
+    for _ in range(3):
+        assert_same(open_engine(threads=2).play(probabilities, SCALED, 2, 100, deterministic), one)
+
+
+def test_a_sample_does_not_depend_on_how_many_are_played(open_engine):
+    """Pieces of work are 8 samples."""
+    probabilities = random_probabilities(make_network())
+    engine = open_engine(threads=2)
+    whole = engine.play(probabilities, START, 0, 40)
+    for samples in (1, 2, 7, 8, 9, 16, 17):
+        part = engine.play(probabilities, START, 0, samples)
+        np.testing.assert_array_equal(part.returns, whole.returns[:samples])
+        np.testing.assert_array_equal(part.steps, whole.steps[:samples])
+        assert part.observations.count == part.steps.sum()
+
+
+def test_playing_has_no_side_effects(open_engine):
+    engine = open_engine(threads=2)
+    probabilities = random_probabilities(make_network())
+    kept = {name: rho.copy() for name, rho in probabilities.items()}
+    first = engine.play(probabilities, SCALED, 1, 30)
+    engine.play(random_probabilities(make_network(), 9), START, 8, 5, deterministic=True)
+    assert_same(engine.play(probabilities, SCALED, 1, 30), first)
+    for name, rho in kept.items():
+        np.testing.assert_array_equal(probabilities[name], rho)
+
+
+def test_seed_generation_sample_and_phase_all_matter(open_engine):
+    probabilities = random_probabilities(make_network())
+    engine = open_engine(seed=7)
+    base = engine.play(probabilities, START, 0, 64).returns
+    assert len(np.unique(base)) > 10  # samples differ
+    others = [
+        engine.play(probabilities, START, 1, 64).returns,
+        open_engine(seed=8).play(probabilities, START, 0, 64).returns,
+        engine.play(probabilities, START, 0, 64, deterministic=True).returns,
+        engine.play(probabilities, START, 1, 64, deterministic=True).returns,
+    ]
+    for k, returns in enumerate([base, *others]):
+        for other in others[k:]:
+            assert np.mean(returns == other) < 0.5
+
+
+def test_an_episode_ends_at_the_limit_of_the_task(open_engine):
+    @njit
+    def never_ends(state, output):
+        return 0.5, False
+
+    endless = dataclasses.replace(TASK, step=never_ends)
+    probabilities = random_probabilities(make_network(n_neurons=64))
+    outcome = open_engine(make_network(n_neurons=64), task=endless).play(probabilities, START, 0, 3)
+    assert outcome.steps.tolist() == [500] * 3
+    assert outcome.returns.tolist() == [250.0] * 3
+    seven = dataclasses.replace(TASK, max_steps=7)
+    outcome = open_engine(make_network(n_neurons=64), task=seven).play(probabilities, START, 0, 3)
+    assert outcome.returns.tolist() == [7.0] * 3
+
+
+# --- normaliser --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("normaliser", [START, SCALED], ids=["unscaled", "scaled"])
+def test_moments_are_those_of_the_observations(open_engine, normaliser):
+    """NumPy over what the slow episodes saw. Each z is rounded to 2⁻²⁰ (half of it at most), and float32 to 2⁻²⁴ z."""
+    network = make_network(n_neurons=64)
+    probabilities = random_probabilities(network)
+    seen = np.concatenate(
+        [slow_episode(network, drawn(network, probabilities, 7, 0, i), normaliser, 7, 0, i)[1] for i in range(10)]
+    )
+    z = (seen.astype(np.float64) - normaliser.mean) / np.sqrt(normaliser.variance)
+    observed = open_engine(network, threads=2).play(probabilities, normaliser, 0, 10).observations
+    assert observed.count == len(seen)
+    np.testing.assert_allclose(observed.mean, z.mean(0), rtol=1e-6, atol=2**-20)
+    np.testing.assert_allclose(observed.mean_square, (z**2).mean(0), rtol=1e-6, atol=2**-20)
+
+    merged = Normaliser.start(4).update(open_engine(network).play(probabilities, START, 0, 10).observations)
+    assert np.all(merged.std > 0)
+
+
+def test_running_moments_equal_those_of_all_data_at_once():
+    random = np.random.default_rng(0)
+    batches = [random.normal(k, 1 + k, (100 * (k + 1), 4)) * [1, 1e-3, 10, 100] for k in range(4)]
+    normaliser = Normaliser.start(4)
+    for k, batch in enumerate(batches):
+        z = (batch - normaliser.mean) / normaliser.std
+        normaliser = normaliser.update(Observations(float(len(batch)), z.mean(0), (z * z).mean(0)))
+        together = np.concatenate(batches[: k + 1])
+        assert normaliser.count == len(together)
+        np.testing.assert_allclose(normaliser.mean, together.mean(0), rtol=1e-10)
+        np.testing.assert_allclose(normaliser.variance, together.var(0), rtol=1e-10)
+
+
+def test_an_observation_that_never_changes_stays_finite():
+    """Variance 0 is treated as 10⁻⁶ squared: the standardised value is 0, not NaN."""
+    constant = Observations(10.0, np.array([3.0]), np.array([9.0]))
+    normaliser = Normaliser.start(1).update(constant)
+    assert (normaliser.mean[0], normaliser.variance[0], normaliser.std[0]) == (3.0, 0.0, 1e-6)
+
+
+# --- reservoir ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_reservoir_keeps_its_recurrent_synapses(open_engine):
+    """One draw at ½, the same in every sample, generation and phase; input and readout are drawn as ever."""
+    network = make_network(reservoir=True, n_neurons=100)
+    recurrent = network.projections[1]
+    release = reservoir_release(recurrent, 7)
+    assert (release.dtype, release.shape) == (bool, (100, 100))
+    assert abs(release.mean() - 0.5) < 5 * 0.5 / 100
+    expected = naive.draw_release(np.full((100, 100), 0.5, np.float32), 1, 7, 0, 0, naive.RESERVOIR)
+    np.testing.assert_array_equal(release, expected)
+    assert np.any(release != reservoir_release(recurrent, 8))
+
+    probabilities = network.initial_probabilities({"recurrent": release})
+    assert set(np.unique(probabilities["recurrent"])) == {0.0, 1.0}
+    planes = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
+    inputs = []
+    for key, sample in (((7, 0, 0), 0), ((7, 0, 0), 1), ((7, 9, 0), 0), ((7, 0, naive.EVALUATION), 0)):
+        _, input_rows, rows, _ = copy_start(planes, network_constants(network), 1, key, sample)
+        np.testing.assert_array_equal(unpack_bits(rows, (100, 100)), release)
+        inputs.append(input_rows.tobytes())
+    assert len(set(inputs[:3])) == 3
+
+    outcome = open_engine(network).play(probabilities, START, 4, 2)
+    for sample in range(2):
+        w_in, _, w_out = drawn(network, probabilities, 7, 4, sample)
+        assert outcome.returns[sample] == slow_episode(network, (w_in, release, w_out), START, 7, 4, sample)[0]
+
+
+# --- kernel cache ------------------------------------------------------------------------------------------------------
+
+PROBE = """
+import sys
+import numpy as np
+from copied.credit import sum_credit
+from copied.release import draw_release
+planes = np.random.default_rng(0).integers(0, 2**64, (4, 2), np.uint64)
+words, credit = np.zeros(2, np.uint64), np.zeros(128, np.int64)
+if sys.argv[1] == "release":
+    draw_release(planes, 1, 2, 3, 4, words)
+    print(sum(draw_release.stats.cache_hits.values()), int(words[0]))
+else:
+    sum_credit(planes, np.array([1, 20, 300], np.int32), 1, 2, 3, 0, 2, credit)
+    print(sum(sum_credit.stats.cache_hits.values()), credit.sum())
+"""
+
+
+@pytest.mark.parametrize(
+    ("kernel", "file", "old", "new"),
+    [
+        ("release", "random_bits.py", "_mix(x0, x1, 14)", "_mix(x0, x1, 15)"),
+        ("credit", "lanes.py", "builder.add(old, amounts)", "builder.sub(old, amounts)"),
+    ],
+)
+def test_editing_a_kernel_file_invalidates_what_inlines_it(tmp_path, kernel, file, old, new):
+    """Numba itself compares only the file of the outermost kernel (release.py, credit.py), which is not edited here."""
+    package = tmp_path / "copied"
+    shutil.copytree(Path(rsrp_lava.kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+
+    def probe():
+        """(kernels loaded from the cache, result)"""
+        command = [sys.executable, "-B", "-c", PROBE, kernel]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return [int(word) for word in done.stdout.split()]
+
+    _, result = probe()
+    assert probe() == [1, result]  # unchanged: from the cache
+    text = (package / file).read_text("utf-8")
+    assert old in text
+    (package / file).write_text(text.replace(old, new), "utf-8")
+    hits, edited = probe()
+    assert hits == 0
+    assert edited != result
+    if kernel == "credit":
+        assert edited == -result

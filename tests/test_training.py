@@ -1,0 +1,375 @@
+"""Training learns, repeats itself bit for bit, and survives being stopped at any moment."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from rsrp_lava import Experiment, ExperimentError, RunFolderError, evaluate, load_run, release_sha256, train
+from rsrp_lava.engines.threads import available_threads
+from rsrp_lava.learning.rsrp import Rsrp
+from rsrp_lava.run_folder import RunFolder
+
+VARIANTS = {
+    "sgd": {"optimizer": "sgd"},
+    "momentum": {"optimizer": "momentum"},
+    "adam": {"optimizer": "adam"},
+    "zero_mean": {"reward_transform": "zero_mean"},
+    "reservoir": {"reservoir": True},
+    "decay": {"decay": 0.1},
+}
+#: On Windows and macOS a test that sends signals would say little.
+needs_signals = pytest.mark.skipif(sys.platform != "linux", reason="sends POSIX signals")
+
+
+@pytest.fixture
+def start():
+    """Starts `rsrp-lava train` as a process of its own; none outlives the test."""
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "rsrp_lava.cli", "train", *map(str, arguments)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_records(process, out, count):
+    """Until the run has that many lines of metrics; fails if the process ends before."""
+    metrics = out / "metrics.jsonl"
+    for _ in range(6000):
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= count:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    pytest.fail(f"fewer than {count} generations in a minute")
+
+
+def without_time(records):
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
+
+
+def sha(result):
+    return result.summary["release_sha256"]
+
+
+class Interruption(Exception):
+    pass
+
+
+# One answer
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_same_seed_same_bits_with_any_number_of_threads(small, variant):
+    experiment = small.replace(**VARIANTS[variant])
+    threads = sorted({1, 1 + (available_threads() > 1), available_threads()})
+    results = [train(experiment, threads=count) for count in [1, *threads]]
+    assert len({sha(result) for result in results}) == 1
+    for result in results[1:]:
+        assert without_time(result.metrics) == without_time(results[0].metrics)
+    assert sha(train(experiment.replace(seed=4))) != sha(results[0])
+
+
+def test_variants_differ(small):
+    assert len({sha(train(small.replace(**settings))) for settings in VARIANTS.values()}) == len(VARIANTS)
+
+
+@pytest.mark.parametrize("save", [1, 2, 3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_resumed_run_equals_uninterrupted_one(small, tmp_path, monkeypatch, variant, save):
+    """The interruption comes between metrics and checkpoint: metrics are one generation ahead and must be cut."""
+    experiment = small.replace(**VARIANTS[variant])
+    whole = train(experiment)
+    saved = []
+
+    def save_or_stop(folder, checkpoint, save_checkpoint=RunFolder.save_checkpoint):
+        if len(saved) == save:
+            raise Interruption
+        save_checkpoint(folder, checkpoint)
+        saved.append(checkpoint)
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_or_stop)
+    with pytest.raises(Interruption):
+        train(experiment, out=tmp_path / "run")
+    monkeypatch.undo()
+    assert len(RunFolder.open(tmp_path / "run").read_metrics()) == save + 1
+    resumed = train(experiment, resume=tmp_path / "run")
+    assert sha(resumed) == sha(whole)
+    assert without_time(resumed.metrics) == without_time(whole.metrics)
+    assert without_time(load_run(tmp_path / "run").metrics) == without_time(whole.metrics)
+
+
+@pytest.mark.parametrize("variant", ["sgd", "adam"])
+def test_extending_a_finished_run_equals_a_longer_run(small, run, variant, tmp_path):
+    experiment = small.replace(**VARIANTS[variant])
+    train(experiment, out=tmp_path / "extended")
+    longer = experiment.replace(generations=7)
+    resumed = train(longer, resume=tmp_path / "extended")
+    whole = train(longer)
+    assert sha(resumed) == sha(whole)
+    assert without_time(resumed.metrics) == without_time(whole.metrics)
+    assert load_run(tmp_path / "extended").experiment == longer
+
+
+def test_resuming_a_finished_run_changes_nothing(small, run):
+    before = load_run(run)
+    result = train(small, resume=run)
+    after = load_run(run)
+    assert sha(result) == release_sha256(before.probabilities) == release_sha256(after.probabilities)
+    assert after.metrics == before.metrics
+
+
+# Being stopped
+
+
+@needs_signals
+def test_killed_at_ten_random_moments_equals_never_interrupted(small, tmp_path, start):
+    experiment = small.replace(generations=150, optimizer="adam", network={"n_neurons": 64})
+    config, out = tmp_path / "config.yaml", tmp_path / "run"
+    config.write_text(experiment.to_yaml())
+    moments = random.Random(0)
+    process = start("--config", config, "--out", out)
+    wait_for_records(process, out, 1)
+    for _ in range(10):
+        time.sleep(moments.uniform(0, 0.01))  # a generation with its checkpoint takes some milliseconds
+        assert process.poll() is None, "finished before it was killed ten times"
+        process.kill()
+        process.communicate()
+        progress = load_run(out).generation
+        process = start("--resume", out)
+        wait_for_records(process, out, progress + moments.randint(1, 8))
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    whole, survivor = train(experiment), load_run(out)
+    assert release_sha256(survivor.probabilities) == sha(whole)
+    assert without_time(survivor.metrics) == without_time(whole.metrics)
+    assert not list(out.glob(".*"))
+
+
+@needs_signals
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_stops_after_the_generation_in_flight(small, tmp_path, start, number, code):
+    out, config = tmp_path / "run", tmp_path / "config.yaml"
+    config.write_text(small.replace(generations=100_000).to_yaml())
+    process = start("--config", config, "--out", out, "--json")
+    wait_for_records(process, out, 3)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    done = json.loads(output)["generations"]
+    assert f"stopped after generation {done}; continue with: rsrp-lava train --resume {out}" in errors
+    assert "Traceback" not in errors
+    run = load_run(out)
+    assert run.generation == done >= 3
+    assert [record["generation"] for record in run.metrics] == list(range(done + 1))
+    assert (out / "curves.png").exists()
+
+    resumed = train(run.experiment.replace(generations=done + 2), resume=out)
+    assert sha(resumed) == sha(train(run.experiment.replace(generations=done + 2)))
+
+
+@needs_signals
+@pytest.mark.parametrize("threads", [1, min(2, available_threads())])
+def test_second_interrupt_stops_at_once(tmp_path, start, threads):
+    """With a generation of a minute in flight. The run is as it was after the last finished one."""
+    out = tmp_path / "run"
+    arguments = ("--population", 2**20, "--evaluation-episodes", 8, "--threads", threads, "--out", out)
+    process = start("cartpole", *arguments)
+    while not out.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(1.5)  # now it plays
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert load_run(out).generation == 0
+
+
+def test_signal_handlers_are_given_back(small):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    train(small)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_until_stops_as_soon_as_the_return_is_reached(tmp_path):
+    experiment = Experiment(population=64, generations=40)
+    result = train(experiment, until=100, out=tmp_path / "run")
+    returns = [record["evaluation_return"] for record in result.metrics]
+    assert max(returns[:-1]) < 100 <= returns[-1]
+    assert 0 < result.summary["generations"] < 40
+    assert result.stopped_by is None
+    assert train(experiment, resume=tmp_path / "run", until=100).metrics == result.metrics
+
+
+def test_until_reached_before_the_first_generation_leaves_a_usable_run(small, tmp_path):
+    result = train(small, until=1, out=tmp_path / "run")
+    assert result.summary["generations"] == 0
+    assert evaluate(tmp_path / "run")["mean_return"] == result.summary["final_eval_return"]
+    assert sha(train(small, resume=tmp_path / "run")) == sha(train(small))
+
+
+def test_until_nan_is_refused(small):
+    with pytest.raises(ExperimentError, match="until: nan"):
+        train(small, until=float("nan"))
+
+
+# Learning
+
+
+def learn():
+    return train(Experiment(population=128, generations=25, seed=0)).summary
+
+
+def test_cartpole_is_learned_from_reward():
+    assert learn()["final_eval_return"] >= 400
+
+
+def test_nothing_is_learned_when_the_update_is_zeroed(monkeypatch):
+    """The test above would notice: without the update the return stays at that of random networks (about 20)."""
+    monkeypatch.setattr(Rsrp, "update", lambda self, probability, credit, broadcast, state: (probability, state))
+    summary = learn()
+    assert summary["final_eval_return"] < 60
+    assert summary["final_sampled_return"] < 60
+
+
+def test_nothing_is_learned_from_equal_rewards(small, monkeypatch):
+    """Equal ranks leave every probability at one half, bit for bit."""
+    monkeypatch.setattr("rsrp_lava.learning.transforms._nan_worst", np.zeros_like)
+    assert all((rho == 0.5).all() for rho in train(small).probabilities.values())
+
+
+def test_reservoir_keeps_its_recurrent_synapses(small):
+    result = train(small.replace(reservoir=True))
+    recurrent = result.probabilities["recurrent"]
+    assert set(np.unique(recurrent)) == {0, 1}
+    assert 0.4 < recurrent.mean() < 0.6
+    assert result.metrics[-1]["entropy_bits"]["recurrent"] == 0
+    assert all((result.probabilities[name] != 0.5).any() for name in ("input", "readout"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("population", [128, 256])
+def test_five_seeds_end_at_the_maximum(population, seed):
+    """The paper: 500 ± 0 with N = 10,240 and 100 generations."""
+    summary = train(Experiment(population=population, generations=70, seed=seed)).summary
+    assert (summary["final_eval_return"], summary["eval_std"]) == (500, 0)
+
+
+# What is recorded
+
+
+def test_metrics_record_every_generation_and_the_last_evaluation(small, run):
+    metrics = load_run(run).metrics
+    assert [record["generation"] for record in metrics] == list(range(small.generations + 1))
+    *played, final = metrics
+    for record in played:
+        assert record.keys() == {
+            *("generation", "sampled_return", "sampled_std", "evaluation_return", "evaluation_std"),
+            *("entropy_bits", "env_steps", "seconds"),
+        }
+        assert 1 <= record["sampled_return"] <= 500
+    assert final.keys() == played[0].keys() - {"sampled_return", "sampled_std"}
+    assert metrics[0]["entropy_bits"] == {"input": 1, "recurrent": 1, "readout": 1}
+    assert all(0 < bits < 1 for bits in final["entropy_bits"].values())
+    assert np.isclose(np.diff([0, *(record["env_steps"] for record in played)]).sum(), played[-1]["env_steps"])
+    steps = np.diff([0, *(record["env_steps"] for record in played)])
+    assert steps.tolist() == [record["sampled_return"] * small.population for record in played]  # one reward a step
+    assert all(np.diff([record["seconds"] for record in played]) > 0)
+
+
+def test_summary_agrees_with_the_run(small, run):
+    result, on_disk = train(small), load_run(run)
+    last = on_disk.metrics[-1]
+    assert sha(result) == release_sha256(on_disk.probabilities)
+    assert (result.summary["final_eval_return"], result.summary["eval_std"]) == (
+        last["evaluation_return"],
+        last["evaluation_std"],
+    )
+    assert result.summary["final_sampled_return"] == on_disk.metrics[-2]["sampled_return"]
+    assert result.summary["env_steps"] == last["env_steps"]
+    assert result.summary["generations"] == small.generations == on_disk.generation
+
+
+@pytest.mark.parametrize("threads", [1, None])
+def test_evaluate_repeats_the_last_evaluation_exactly(run, threads):
+    final = load_run(run).metrics[-1]
+    report = evaluate(run, threads=threads)
+    assert (report["mean_return"], report["std_return"]) == (final["evaluation_return"], final["evaluation_std"])
+    assert report["episodes"] == 16
+    assert report["min_return"] <= report["mean_return"] <= report["max_return"]
+    assert evaluate(load_run(run)) == report
+    assert evaluate(run, seed=9)["mean_return"] != report["mean_return"]
+
+
+def test_progress_is_called_with_every_record(small, tmp_path):
+    records = []
+    result = train(small, out=tmp_path / "run", progress=records.append)
+    assert records == result.metrics[:-1] == load_run(tmp_path / "run").metrics[:-1]
+
+
+def test_without_out_nothing_is_written(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = train(small)
+    assert list(tmp_path.iterdir()) == []
+    assert result.run is result.summary["run"] is None
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 4}, "seed 3 → 4"),
+        ({"population": 8, "optimizer": "adam"}, "population 16 → 8, optimizer sgd → adam"),
+        ({"network": {"n_neurons": 33}}, "network.n_neurons 32 → 33"),
+    ],
+)
+def test_resume_with_other_settings_is_refused(small, run, files, changes, named):
+    before = files(run)
+    with pytest.raises(RunFolderError) as caught:
+        train(small.replace(**changes), resume=run)
+    assert str(caught.value) == f"{run}: was started with other settings ({named}); resume without changing them"
+    assert files(run) == before
+
+
+def test_resume_with_fewer_generations_is_refused(small, run, files):
+    before = files(run)
+    with pytest.raises(RunFolderError, match="has finished 4 generations already; --generations 2 would go back: give 4 or"):
+        train(small.replace(generations=2), resume=run)
+    assert files(run) == before
+
+
+def test_resume_and_out_together_are_refused(small, run, tmp_path):
+    with pytest.raises(RunFolderError, match="leave out --out"):
+        train(small, resume=run, out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("threads", [0, -1, available_threads() + 1])
+def test_threads_the_machine_does_not_have_are_refused(small, tmp_path, threads):
+    with pytest.raises(ExperimentError, match=rf"threads: {threads} is not possible.*choose 1 to {available_threads()}"):
+        train(small, threads=threads, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"episodes": 0}, {"episodes": 10**12}, {"seed": -1}, {"seed": 2**63}, {"threads": 10**6}])
+def test_evaluate_refuses_what_cannot_be(run, wrong):
+    (name, value), *_ = wrong.items()
+    with pytest.raises(ExperimentError, match=f"{name}: {value} "):
+        evaluate(run, **wrong)
