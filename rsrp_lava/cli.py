@@ -22,6 +22,7 @@ from rsrp_lava.training import train as train_experiment
 
 app = typer.Typer(
     help="Spiking networks that learn from reward alone, through the release probabilities of their synapses.",
+    epilog="Example: `rsrp-lava train cartpole --until 500`",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,9 +34,13 @@ _JSON = typer.Option("--json", help="Print one JSON object as the last line of s
 _THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
 
 
-def _setting(field: str, *names: str) -> Any:
-    """An option for a field of `Experiment`, with the field's own description; no default, so that recipes can set it."""
-    return typer.Option(*names, help=f"{Experiment.model_fields[field].description}.", show_default=False)
+def _setting(field: str, kind: str = "", *names: str) -> Any:
+    """An option for a field of `Experiment`, with the field's own description.
+
+    It is handed on as text and without a default: `Experiment` parses and checks it, and recipes can set it.
+    """
+    description = Experiment.model_fields[field].description
+    return typer.Option(*names, help=f"{description}.", show_default=False, metavar=kind or None)
 
 
 @app.command(
@@ -46,20 +51,20 @@ def _setting(field: str, *names: str) -> Any:
 )
 def train(
     task: Annotated[str | None, typer.Argument(help="What to learn: see `rsrp-lava tasks`.", show_default=False)] = None,
-    population: Annotated[int | None, _setting("population")] = None,
-    generations: Annotated[int | None, _setting("generations")] = None,
-    seed: Annotated[int | None, _setting("seed")] = None,
-    rule: Annotated[str | None, _setting("rule")] = None,
-    engine: Annotated[str | None, _setting("engine")] = None,
-    profile: Annotated[str | None, _setting("profile")] = None,
-    learning_rate: Annotated[str | None, _setting("learning_rate")] = None,
-    optimizer: Annotated[str | None, _setting("optimizer")] = None,
-    reward_transform: Annotated[str | None, _setting("reward_transform")] = None,
-    decay: Annotated[float | None, _setting("decay")] = None,
-    epsilon: Annotated[float | None, _setting("epsilon")] = None,
-    p_bits: Annotated[str | None, _setting("p_bits")] = None,
-    reservoir: Annotated[bool | None, _setting("reservoir", "--reservoir/--no-reservoir")] = None,
-    evaluation_episodes: Annotated[int | None, _setting("evaluation_episodes")] = None,
+    population: Annotated[str | None, _setting("population", "integer")] = None,
+    generations: Annotated[str | None, _setting("generations", "integer")] = None,
+    seed: Annotated[str | None, _setting("seed", "integer")] = None,
+    rule: Annotated[str | None, _setting("rule", "name")] = None,
+    engine: Annotated[str | None, _setting("engine", "name")] = None,
+    profile: Annotated[str | None, _setting("profile", "name")] = None,
+    learning_rate: Annotated[str | None, _setting("learning_rate", "number|auto")] = None,
+    optimizer: Annotated[str | None, _setting("optimizer", "name")] = None,
+    reward_transform: Annotated[str | None, _setting("reward_transform", "name")] = None,
+    decay: Annotated[str | None, _setting("decay", "number")] = None,
+    epsilon: Annotated[str | None, _setting("epsilon", "number")] = None,
+    p_bits: Annotated[str | None, _setting("p_bits", "integer|auto")] = None,
+    reservoir: Annotated[bool | None, _setting("reservoir", "", "--reservoir/--no-reservoir")] = None,
+    evaluation_episodes: Annotated[str | None, _setting("evaluation_episodes", "integer")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
@@ -80,12 +85,12 @@ def train(
         "rule": rule,
         "engine": engine,
         "profile": profile,
-        "learning_rate": _number_or_auto("learning_rate", learning_rate, float),
+        "learning_rate": learning_rate,
         "optimizer": optimizer,
         "reward_transform": reward_transform,
         "decay": decay,
         "epsilon": epsilon,
-        "p_bits": _number_or_auto("p_bits", p_bits, int),
+        "p_bits": p_bits,
         "reservoir": reservoir,
         "evaluation_episodes": evaluation_episodes,
     }
@@ -104,15 +109,6 @@ def train(
         _print(json.dumps(result.summary))
     if result.stopped_by is not None:
         raise typer.Exit(128 + result.stopped_by)
-
-
-def _number_or_auto(name: str, text: str | None, number: type) -> Any:
-    if text is None or text == "auto":
-        return text
-    try:
-        return number(text)
-    except ValueError:
-        raise ExperimentError(f"{name}: {text!r} is neither a number nor auto") from None
 
 
 def _report(result: Result) -> None:
@@ -152,19 +148,19 @@ def plot(
     _print(str(plot_runs(*runs, output=output)))
 
 
-@app.command("tasks")
+@app.command("tasks", epilog="Example: `rsrp-lava tasks`")
 def list_tasks() -> None:
     """List the tasks there are."""
     _table({name: tasks.get_task(name).summary for name in tasks.task_names()})
 
 
-@app.command("rules")
+@app.command("rules", epilog="Example: `rsrp-lava rules`")
 def list_rules() -> None:
     """List the learning rules there are."""
     _table(RULES)
 
 
-@app.command("profiles")
+@app.command("profiles", epilog="Example: `rsrp-lava profiles`")
 def list_profiles() -> None:
     """List the hardware profiles there are."""
     names = hardware_profiles.profile_names()
@@ -194,7 +190,7 @@ def _say(text: str) -> None:
 def main() -> None:
     """Entry point: errors of this package become one message and exit code 2; Ctrl-C exits with 130 (typer does that)."""
     try:
-        app()
+        app(prog_name="rsrp-lava")  # also as python -m rsrp_lava.cli
     except RsrpError as error:
         _say(f"error: {error}")
         sys.exit(2)

@@ -248,4 +248,6 @@ def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
         return f"{path}: ", f"no such setting; {hint}"
     if mistake["type"] == "value_error":
         return "", str(mistake["ctx"]["error"])
-    return f"{path}: {reprlib.repr(mistake['input'])[:200]} — ", mistake["msg"][0].lower() + mistake["msg"][1:]
+    value = mistake["input"]
+    shown = value if isinstance(value, str) else reprlib.repr(value)  # an option's value arrives as text
+    return f"{path}: {shown[:200]} — ", mistake["msg"][0].lower() + mistake["msg"][1:]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 #: Release probabilities of every projection by name: float32, shape (n_pre, n_post).
 ReleaseProbabilities = dict[str, np.ndarray]
@@ -36,6 +36,15 @@ class NetworkOptions(BaseModel):
     recurrent_gain: float = Field(1.0, gt=0, description="K_h of the paper")
     output_gain: float = Field(5.0, gt=0, description="K_out of the paper")
     expected_sparsity: float = Field(0.5, gt=0, le=1, description="release probability the gains are scaled for")
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworkOptions:
+        if self.v_reset >= self.v_threshold:
+            raise ValueError(
+                f"network.v_reset: {self.v_reset:g} must be below v_threshold = {self.v_threshold:g}, "
+                "or neurons at rest would spike for ever"
+            )
+        return self
 
 
 @dataclass(frozen=True)

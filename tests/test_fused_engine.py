@@ -179,6 +179,12 @@ def test_seed_generation_sample_and_phase_all_matter(open_engine):
             assert np.mean(returns == other) < 0.5
 
 
+def test_a_reset_above_the_threshold_is_refused():
+    """Such neurons spike for ever, and so do the padding lanes of 100 neurons, whose rows of synapses do not exist."""
+    with pytest.raises(ValueError, match="v_reset"):
+        NetworkOptions(n_neurons=100, v_reset=1.5)
+
+
 def test_an_episode_ends_at_the_limit_of_the_task(open_engine):
     @njit
     def never_ends(state, output):

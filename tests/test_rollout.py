@@ -114,25 +114,17 @@ def test_filtering_the_readout_equals_filtering_every_neuron():
     np.testing.assert_allclose(run.outputs, released_code, rtol=0, atol=1e-5)
 
 
-def test_float64_dynamics_give_the_same_spikes_until_one_is_decided_by_rounding():
-    """The same network in float64. A spike is a comparison, so one that is decided by the last bits of float32 separates
-    the two for good; before that, all spikes are equal and outputs agree to 10⁻⁵. Of six networks, every one agrees
-    for at least 10 environment steps (330 simulation steps, 84,480 comparisons); four do for all 30."""
-    agreed = []
-    for seed in range(6):
-        network = make_network()
-        probabilities, observations = random_probabilities(network, seed), observations_for(network, 30, seed)
-        run, reference = Run(network, probabilities, observations), twin_of(network, probabilities, real=np.float64)
-        outputs = np.array([reference.environment_step(x) for x in observations])
-        same = np.all(run.spikes == np.array(reference.spike_history), axis=1)
-        steps = (len(same) if same.all() else int(np.argmin(same))) // SUBSTEPS
-        np.testing.assert_allclose(run.outputs[:steps], outputs[:steps], rtol=0, atol=1e-5)
-        agreed.append(steps)
-        # Separated or not, it is the same network: mean firing rates within 2 %.
-        ratio = run.spikes.sum() / np.sum(reference.spike_history)
-        assert abs(ratio - 1) < 0.02
-    assert min(agreed) >= 10, agreed
-    assert sum(steps == 30 for steps in agreed) >= 4, agreed
+@pytest.mark.parametrize("seed", range(4))
+def test_float64_dynamics_give_the_same_spikes(seed):
+    """A spike is a comparison, and rounding may decide one: then float32 and float64 part for good. It is rare. Here all
+    990 simulation steps of 256 neurons agree (by hand: three networks for 6,600 steps), and outputs of about 1 to 2·10⁻⁶:
+    three roundings of 2⁻²⁴ a step, remembered for 1 / (1 − α) ≈ 20 steps."""
+    network = make_network()
+    probabilities, observations = random_probabilities(network, seed), observations_for(network, 30, seed)
+    run, reference = Run(network, probabilities, observations), twin_of(network, probabilities, real=np.float64)
+    outputs = np.array([reference.environment_step(x) for x in observations])
+    np.testing.assert_array_equal(run.spikes, np.array(reference.spike_history))
+    np.testing.assert_allclose(run.outputs, outputs, rtol=0, atol=2e-6)
 
 
 def measure(n_inputs, networks, steps):

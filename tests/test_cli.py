@@ -1,0 +1,373 @@
+"""The command line: what it prints, what it writes, and how it says no."""
+
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from rsrp_lava import Experiment, cli, load_run, profile_names, release_sha256, task_names
+from rsrp_lava.engines.threads import available_threads
+from rsrp_lava.experiment import RULES
+from rsrp_lava.run_folder import RunFolder
+
+Done = namedtuple("Done", "code out err")
+
+TINY = "population: 8\ngenerations: 2\nevaluation_episodes: 4\nseed: 5\nnetwork: {n_neurons: 16}\ntask: cartpole\n"
+SUMMARY = {
+    *(
+        "task",
+        "rule",
+        "engine",
+        "seed",
+        "generations",
+        "population",
+        "final_sampled_return",
+        "final_eval_return",
+        "eval_std",
+    ),
+    *("env_steps", "seconds", "compile_seconds", "network_substeps_per_second", "release_sha256", "run"),
+}
+
+
+@pytest.fixture
+def rsrp_lava(tmp_path, monkeypatch, capsys):
+    """Calls the command line in a folder of the test's own, which holds tiny.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    Path("tiny.yaml").write_text(TINY)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rsrp-lava", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = (re.sub(r"\x1b\[[0-9;]*m", "", text) for text in capsys.readouterr())
+        return Done(ended.value.code or 0, out, err)
+
+    return call
+
+
+def process(*arguments, **options):
+    command = [sys.executable, "-m", "rsrp_lava.cli", *map(str, arguments)]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, **options)
+
+
+# What it prints and writes
+
+
+def test_train_json_is_all_there_is_on_stdout(rsrp_lava):
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--out", "a", "--json")
+    assert done.code == 0
+    assert done.out.count("\n") == 1
+    summary = json.loads(done.out)
+    assert summary.keys() == SUMMARY
+    assert summary["run"] == "a"
+    run = load_run("a")
+    assert summary["release_sha256"] == release_sha256(run.probabilities)
+    assert (summary["task"], summary["rule"], summary["engine"]) == ("cartpole", "rsrp", "fused")
+    assert (summary["seed"], summary["population"], summary["generations"]) == (5, 8, 2)
+    assert summary["final_eval_return"] == run.metrics[-1]["evaluation_return"]
+    assert sorted(os.listdir("a")) == ["checkpoint.npz", "config.yaml", "curves.png", "metrics.jsonl"]
+
+
+def test_train_without_json_leaves_stdout_empty_and_shows_progress(rsrp_lava):
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--out", "a")
+    assert (done.code, done.out) == (0, "")
+    last = next(line for line in done.err.splitlines() if line.startswith("generation 2/2"))
+    for shown in ("sampled ", "evaluation ", "entropy input ", " env steps/s ", " left"):
+        assert shown in last
+    assert re.search(r"evaluation [\d.]+ ± [\d.]+ after 2 generations, [\d.]+ s; run folder: a\n", done.err)
+
+
+def test_default_folder_is_a_new_one_in_runs(rsrp_lava):
+    assert rsrp_lava("train", "--config", "tiny.yaml").code == 0
+    (folder,) = os.listdir("runs")
+    assert re.fullmatch(r"cartpole-seed5-\d{8}-\d{6}", folder)
+
+
+def test_options_win_over_config_over_recipe(rsrp_lava):
+    options = ("--population", 6, "--learning-rate", "0.5", "--p-bits", "12", "--reservoir", "--optimizer", "adam")
+    done = rsrp_lava("train", "--config", "tiny.yaml", *options, "--out", "a", "--json")
+    written = yaml.safe_load(Path("a/config.yaml").read_text())
+    assert json.loads(done.out)["population"] == written["population"] == 6
+    assert (written["learning_rate"], written["p_bits"], written["reservoir"]) == (0.5, 12, True)
+    assert (written["generations"], written["seed"], written["network"]["n_neurons"]) == (2, 5, 16)  # config
+    assert (written["reward_transform"], written["epsilon"]) == ("centered_rank", 0.001)  # recipe, defaults
+    assert rsrp_lava("train", "--config", "a/config.yaml", "--no-reservoir", "--out", "b").code == 0
+    assert load_run("b").experiment == load_run("a").experiment.replace(reservoir=False)
+
+
+def test_every_setting_but_the_network_has_an_option(rsrp_lava):
+    text = rsrp_lava("train", "--help").out
+    for name in Experiment.model_fields.keys() - {"task", "network"}:
+        assert f"--{name.replace('_', '-')} " in text
+
+
+def test_resume_and_until(rsrp_lava):
+    rsrp_lava("train", "--config", "tiny.yaml", "--out", "a")
+    done = rsrp_lava("train", "--resume", "a", "--generations", 4, "--json")
+    assert (done.code, json.loads(done.out)["generations"]) == (0, 4)
+    done = rsrp_lava("train", "--resume", "a", "--generations", 9, "--until", 1, "--json")
+    assert (done.code, json.loads(done.out)["generations"]) == (0, 4)
+    whole = rsrp_lava("train", "--config", "tiny.yaml", "--generations", 4, "--out", "b", "--json")
+    assert json.loads(whole.out)["release_sha256"] == json.loads(done.out)["release_sha256"]
+
+
+def test_threads_do_not_change_the_result(rsrp_lava):
+    shas = set()
+    for threads in {1, available_threads()}:
+        done = rsrp_lava("train", "--config", "tiny.yaml", "--threads", threads, "--out", threads, "--json")
+        shas.add(json.loads(done.out)["release_sha256"])
+    assert len(shas) == 1
+
+
+def test_evaluate(rsrp_lava, run):
+    done = rsrp_lava("evaluate", run, "--json")
+    assert done.code == 0
+    assert done.out.count("\n") == 1
+    report = json.loads(done.out)
+    assert report.keys() == {
+        *("task", "seed", "episodes", "mean_return", "std_return", "min_return", "max_return", "release_sha256", "run"),
+    }
+    final = load_run(run).metrics[-1]
+    assert (report["mean_return"], report["std_return"]) == (final["evaluation_return"], final["evaluation_std"])
+
+    text = rsrp_lava("evaluate", run, "--episodes", 10, "--seed", 9)
+    other = json.loads(rsrp_lava("evaluate", run, "--episodes", 10, "--seed", 9, "--json").out)
+    assert (text.code, text.out) == (0, "")
+    assert f"mean return {other['mean_return']:.1f} ± {other['std_return']:.1f}" in text.err
+    assert "over 10 episodes" in text.err
+    assert (other["seed"], other["episodes"]) == (9, 10)
+
+
+def test_plot_writes_a_picture_of_several_runs(rsrp_lava):
+    for seed in (1, 2):
+        rsrp_lava("train", "--config", "tiny.yaml", "--seed", seed, "--out", seed)
+    rsrp_lava("train", "--config", "tiny.yaml", "--optimizer", "adam", "--out", "adam")
+    assert rsrp_lava("plot", 1, 2, "adam", "-o", "all.png") == Done(0, "all.png\n", "")
+    for picture in ("all.png", "adam/curves.png"):
+        content = Path(picture).read_bytes()
+        width, height = struct.unpack(">II", content[16:24])
+        assert content[:8] == b"\x89PNG\r\n\x1a\n"
+        assert width > 500 < height
+        assert len(content) > 10_000
+
+
+def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, monkeypatch):
+    for seed in (1, 2):
+        rsrp_lava("train", "--config", "tiny.yaml", "--seed", seed, "--generations", 1 + seed, "--out", seed)
+    rsrp_lava("train", "--config", "tiny.yaml", "--optimizer", "adam", "--out", "adam")
+    drawn = []
+    monkeypatch.setattr("rsrp_lava.runs.draw_curves", lambda title, curves, target: drawn.extend(curves))
+    rsrp_lava("plot", 1, 2, "adam")
+    (first, returns), (second, _) = drawn
+    assert (first, second) == ("N = 8, sgd auto (2 seeds)", "N = 8, adam auto (seed 5)")
+    one, two = ([record["evaluation_return"] for record in load_run(seed).metrics] for seed in "12")
+    assert np.array_equal(returns, [[*one, one[-1]], two])  # the shorter one keeps its last value
+
+
+def test_lists_have_one_line_each(rsrp_lava):
+    for command, names in {"tasks": task_names(), "rules": RULES, "profiles": profile_names()}.items():
+        done = rsrp_lava(command)
+        assert (done.code, done.err) == (0, "")
+        assert [line.split()[0] for line in done.out.splitlines()] == list(names)
+        assert all(len(line.split()) > 2 for line in done.out.splitlines())
+
+
+def test_every_help_has_an_example(rsrp_lava):
+    commands = ["train", "evaluate", "plot", "tasks", "rules", "profiles"]
+    overview = rsrp_lava("--help").out
+    assert re.findall(r"^│ (\w+) ", overview, re.MULTILINE)[-len(commands) :] == commands
+    for arguments in ([], *([command] for command in commands)):
+        for flag in ("--help", "-h"):
+            done = rsrp_lava(*arguments, flag)
+            assert done.code == 0
+            assert re.search(rf"Examples?:\s+rsrp-lava {' '.join(arguments)}", done.out)
+
+
+def test_paths_with_spaces_and_letters_of_any_language(rsrp_lava):
+    out = "läufe und mehr/ρ → ½"
+    assert rsrp_lava("train", "--config", "tiny.yaml", "--out", out).code == 0
+    assert rsrp_lava("train", "--resume", f"./{out}/", "--generations", 3).code == 0
+    assert json.loads(rsrp_lava("evaluate", out, "--json").out)["run"] == out
+    assert rsrp_lava("plot", out, "-o", "das bild.png").code == 0
+    assert Path("das bild.png").exists()
+
+
+@pytest.mark.parametrize("command", [["tasks"], ["--help"], ["plot", "{run}"], ["evaluate", "{run}", "--json"]])
+def test_reader_that_goes_away_gets_no_traceback(run, tmp_path, command):
+    """As in `rsrp-lava tasks | true`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = process(*(word.format(run=run) for word in command), stdout=writer, cwd=tmp_path)
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_stdout_on_a_full_disk_is_an_error(run):
+    with open("/dev/full", "w") as full:
+        done = process("evaluate", run, "--json", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == [
+        "error: standard output: cannot be written (No space left on device); make room, or print elsewhere"
+    ]
+
+
+# How it says no
+
+
+def refuse(rsrp_lava, files, *arguments):
+    """The one message of a command that must fail and change nothing on disk."""
+    before = files(Path())
+    done = rsrp_lava(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "Traceback" not in done.err
+    assert files(Path()) == before
+    return done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("train", "no task given: name one (cartpole), or a --config that does"),
+        ("train cartpol", "unknown task 'cartpol': did you mean 'cartpole'?"),
+        ("train cartpole --rule rspr", "unknown rule 'rspr': did you mean 'rsrp'?"),
+        ("train cartpole --engine fusd", "unknown engine 'fusd': did you mean 'fused'?"),
+        ("train cartpole --profile ideel", "unknown profile 'ideel': did you mean 'ideal'?"),
+        ("train cartpole --optimizer adma", "unknown optimizer 'adma': did you mean 'adam'?"),
+        ("train cartpole --reward-transform zeromean", "unknown reward_transform 'zeromean': did you mean 'zero_mean'?"),
+        ("train cartpole --population many", "population: many — input should be a valid integer"),
+        ("train cartpole --population 0", "population: 0 — input should be greater than or equal to 2"),
+        ("train cartpole --population -5", "population: -5 — input should be greater than or equal to 2"),
+        ("train cartpole --generations 0", "generations: 0 — input should be greater than or equal to 1"),
+        ("train cartpole --evaluation-episodes 0", "evaluation_episodes: 0 — input should be greater than or equal to 1"),
+        ("train cartpole --seed -1", "seed: -1 — input should be greater than or equal to 0"),
+        ("train cartpole --epsilon 0", "epsilon: 0 — input should be greater than 0"),
+        ("train cartpole --epsilon 0.5", "epsilon: 0.5 — input should be less than 0.5"),
+        ("train cartpole --epsilon 1e-7", "raise epsilon to at least 7.62939e-06, or p_bits"),
+        ("train cartpole --decay 2", "decay: 2 — input should be less than or equal to 1"),
+        ("train cartpole --learning-rate 0", "learning_rate: 0 must be above 0, or auto"),
+        ("train cartpole --learning-rate nan", "learning_rate: nan — input should be a finite number"),
+        ("train cartpole --learning-rate fast", "learning_rate: fast — input should be a valid number"),
+        ("train cartpole --p-bits 33", "p_bits: 33 — input should be less than or equal to 32"),
+        ("train cartpole --p-bits 8.5", "p_bits: 8.5 — input should be a valid integer"),
+        ("train cartpole --until nan", "until: nan is no return that could be reached; give a number"),
+        ("train cartpole --threads 0", "threads: 0 is not possible; this machine gives this process"),
+        ("train cartpole --threads 100000", f"choose 1 to {available_threads()}, or leave the option out to use all"),
+        ("train cartpole --config missing.yaml", "missing.yaml: cannot be read (no such file or directory)"),
+        ("train cartpole --config .", ".: cannot be read (is a directory); give the path of a YAML text file"),
+        ("train cartpole --config binary", "binary: cannot be read"),
+        ("train cartpole --config list.yaml", "list.yaml: must hold settings, one 'name: value' a line, not ['population']"),
+        ("train cartpole --config typo.yaml", "network.n_neuron: no such setting; did you mean 'network.n_neurons'?"),
+        ("train cartpole --config type.yaml", "population: many — input should be a valid integer"),
+        ("train cartpole --config object.yaml", "object.yaml: could not determine a constructor for the tag"),
+        ("train cartpole --config broken.yaml", "broken.yaml: not valid YAML"),
+        ("train cartpole --out binary", "binary: is a file, not a folder; choose another --out"),
+        ("train cartpole --out binary/below", "binary/below: cannot be written (not a directory)"),
+        ("train cartpole --out .", ".: exists and is not empty; choose another --out, or empty it first"),
+        ("train cartpole --out run", "run: already holds a run; continue it with --resume run, or choose another --out"),
+        ("train --resume missing", "missing: no such folder; give the folder that `rsrp-lava train` reported"),
+        ("train --resume .", ".: holds no run (no config.yaml)"),
+        ("train --resume run --out other", "--resume run goes on in its own folder; leave out --out other"),
+        ("train --resume run --seed 9", "run: was started with other settings (seed 3 → 9); resume without changing them"),
+        ("train --resume run --generations 1", "run: has finished 4 generations already"),
+        ("train --resume run --threads 0", "threads: 0 is not possible"),
+        ("evaluate missing", "missing: no such folder"),
+        ("evaluate run --episodes 0", "episodes: 0 must be between 1 and 1048576"),
+        ("evaluate run --episodes 99999999999", "episodes: 99999999999 must be between 1 and 1048576"),
+        ("evaluate run --seed -1", "seed: -1 must be between 0 and"),
+        ("evaluate run --threads 100000", "threads: 100000 is not possible"),
+        ("plot run missing", "missing: no such folder"),
+        (
+            "plot run -o missing/curves.png",
+            "missing/curves.png: cannot be written (No such file or directory); choose another",
+        ),
+        ("plot run -o run", "run: cannot be written (Is a directory); choose another -o FILE.png"),
+    ],
+)
+def test_bad_input_is_one_message(rsrp_lava, files, run, arguments, expected):
+    Path("binary").write_bytes(b"\xff\xfe\x00")
+    Path("list.yaml").write_text("- population")
+    Path("typo.yaml").write_text("network: {n_neuron: 3}")
+    Path("type.yaml").write_text("population: many")
+    Path("object.yaml").write_text("seed: !!python/object/apply:os.system ['touch executed']")
+    Path("broken.yaml").write_text("seed: [")
+    message = refuse(rsrp_lava, files, *arguments.split())
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("trian cartpole", "No such command 'trian'"),
+        ("train cartpole --populatoin 3", "No such option: --populatoin"),
+        ("train cartpole --population", "--population"),
+        ("train cartpole pole", "unexpected extra argument"),
+        ("evaluate", "Missing argument"),
+        ("plot", "Missing argument"),
+    ],
+)
+def test_bad_usage_is_one_message(rsrp_lava, files, arguments, expected):
+    message = refuse(rsrp_lava, files, *arguments.split())
+    assert expected in message
+    assert message.count("Error") == 1
+
+
+def truncate(run, monkeypatch):
+    path = run / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(run, monkeypatch):
+    path = run / "checkpoint.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def newer(run, monkeypatch):
+    folder = RunFolder.open(run)
+    checkpoint = folder.load_checkpoint()
+    monkeypatch.setattr("rsrp_lava.run_folder.FORMAT_VERSION", 2)
+    folder.save_checkpoint(checkpoint)
+    monkeypatch.setattr("rsrp_lava.run_folder.FORMAT_VERSION", 1)
+
+
+def swap(run, monkeypatch):
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 3", "seed: 4"))
+
+
+def remove(run, monkeypatch):
+    (run / "checkpoint.npz").unlink()
+
+
+@pytest.mark.parametrize("command", ["train --resume run", "evaluate run", "plot run"])
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (truncate, "run/checkpoint.npz: is damaged ("),
+        (flip, "run/checkpoint.npz: is damaged ("),
+        (newer, "has format version 2, this program reads up to 1; update rsrp-lava (git pull, make install)"),
+        (swap, "belongs to another experiment than config.yaml beside it; restore that config.yaml, or start a new run"),
+        (remove, "run/checkpoint.npz: is missing; start a new run with another --out"),
+    ],
+)
+def test_bad_checkpoint_is_one_message(rsrp_lava, files, run, monkeypatch, command, damage, expected):
+    damage(run, monkeypatch)
+    message = refuse(rsrp_lava, files, *command.split())
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert expected in message
