@@ -23,7 +23,7 @@ class NetworkOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    n_neurons: int = Field(256, ge=2, le=32768, description="LIF neurons in the recurrent population")
+    n_neurons: int = Field(256, ge=2, le=32767, description="LIF neurons in the recurrent population")
     excitatory_ratio: float = Field(0.5, ge=0, le=1, description="fraction of neurons that excite; they come first")
     dt_ms: float = Field(0.5, gt=0, description="length of a simulation step")
     sim_time_ms: float = Field(16.6, gt=0, description="simulated time an environment step, rounded to whole steps")

@@ -5,7 +5,7 @@ from rsrp_lava.kernels.lanes import sum_rows
 from rsrp_lava.kernels.neurons import lif_step
 from rsrp_lava.kernels.random_bits import threefry
 from rsrp_lava.kernels.release import draw_words
-from rsrp_lava.kernels.rollout import allocate_state, set_drive, simulate, start_sample
+from rsrp_lava.kernels.rollout import allocate_state, input_drive, simulate, start_sample
 
 
 @kernel
@@ -48,7 +48,7 @@ def run_network(synapses, constants, key, sample, observations, calls, spikes, c
     start_sample(state, synapses, constants, key[0], key[1], sample, key[2])
     row = 0
     for t in range(observations.shape[0]):
-        set_drive(state, constants, observations[t])
+        input_drive(observations[t], state.input_rows, constants.input_weight, state.drive)
         for _ in range(calls):
             simulate(state, constants)
             spikes[row] = state.spikes

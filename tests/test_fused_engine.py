@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnasium
@@ -18,7 +19,7 @@ import rsrp_lava.kernels
 from drivers import copy_start
 from rsrp_lava.engines.fused import FusedEngine, network_constants, projection_planes, reservoir_release
 from rsrp_lava.engines.protocol import Normaliser, Observations
-from rsrp_lava.engines.threads import Threads
+from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.network import Network, NetworkOptions
@@ -177,6 +178,22 @@ def test_seed_generation_sample_and_phase_all_matter(open_engine):
     for k, returns in enumerate([base, *others]):
         for other in others[k:]:
             assert np.mean(returns == other) < 0.5
+
+
+def test_an_error_on_one_thread_stops_the_others():
+    begun = []
+
+    def work(first, last):
+        begun.append(first)
+        if first == 1:
+            raise ZeroDivisionError
+        time.sleep(0.01)
+
+    pool = Threads(min(2, available_threads()))
+    with pytest.raises(ZeroDivisionError):
+        pool.map_ranges(work, 50, 1)
+    pool.close()
+    assert len(begun) <= 3
 
 
 def test_a_reset_above_the_threshold_is_refused():

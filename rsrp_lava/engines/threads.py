@@ -36,10 +36,14 @@ class Threads:
         stopped = threading.Event()
 
         def run() -> None:
-            for first in starts:
-                if stopped.is_set():
-                    return
-                work(first, min(first + piece, n))
+            try:
+                for first in starts:
+                    if stopped.is_set():
+                        return
+                    work(first, min(first + piece, n))
+            except BaseException:
+                stopped.set()
+                raise
 
         if self._pool is None:
             run()

@@ -106,17 +106,28 @@ def start_sample(state, synapses, constants, seed, generation, sample, phase):
 
 
 @njit(nogil=True)
-def set_drive(state, constants, observation):
+def input_drive(observation, input_rows, input_weight, drive):
     """Input current of one environment step: drive = R_in · Σ_k [x, −x]_k θ_k, added in the order of k, then scaled."""
-    state.drive[:] = np.float32(0)
-    words = state.spikes.shape[0]
+    drive[:] = np.float32(0)
+    words = drive.shape[0] // 64
     n = observation.shape[0]
     for k in range(2 * n):
         x = observation[k] if k < n else -observation[k - n]
         for w in range(words):
-            add_where(state.drive, 64 * w, state.input_rows[k * words + w], x)
-    for j in range(state.drive.shape[0]):
-        state.drive[j] = constants.input_weight * state.drive[j]
+            add_where(drive, 64 * w, input_rows[k * words + w], x)
+    for j in range(drive.shape[0]):
+        drive[j] = input_weight * drive[j]
+
+
+@njit(inline="always")
+def readout_count(spikes, excitatory, readout_rows, output):
+    """Signed number of released synapses that carry a spike to one output: excitatory minus inhibitory."""
+    words = spikes.shape[0]
+    arrived = 0
+    for w in range(words):
+        bits = spikes[w] & readout_rows[output * words + w]
+        arrived += 2 * popcount(bits & excitatory[w]) - popcount(bits)
+    return arrived
 
 
 @njit(nogil=True)
@@ -138,10 +149,7 @@ def simulate(state, constants):
         for w in range(words):
             spikes[w] = lif_step(64 * w, (u, v, drive, delivered), lif)
         for o in range(trace.shape[0]):
-            arrived = 0
-            for w in range(words):
-                bits = spikes[w] & readout_rows[o * words + w]
-                arrived += 2 * popcount(bits & excitatory[w]) - popcount(bits)
+            arrived = readout_count(spikes, excitatory, readout_rows, o)
             trace[o] = constants.alpha_out * trace[o] + constants.trace_gain * np.float32(arrived)
     for o in range(trace.shape[0]):
         state.output[o] = constants.output_weight * trace[o]
@@ -186,7 +194,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, samp
         while steps < sizes[4] and not ended:
             observe(task_state, observation)
             normalise(observation, mean, inverse_std, tally.observation_sums)
-            set_drive(state, constants, observation)
+            input_drive(observation, state.input_rows, constants.input_weight, state.drive)
             simulate(state, constants)
             reward, ended = step(task_state, state.output)
             total += reward

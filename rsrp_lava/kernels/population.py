@@ -1,0 +1,122 @@
+"""The pieces of an environment step for a whole population, one kernel a Lava process.
+
+Arrays lead with the sample axis. `alive` (uint8, shape (samples,)) says which samples still play; the others are left as
+they are. For one sample every kernel does what `rollout` does, by calling the same functions, so the bits are the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compiling import kernel
+from .lanes import sum_rows
+from .neurons import lif_step
+from .random_bits import MEMBRANE, TASK, fill_uniform
+from .release import draw_release
+from .rollout import input_drive, normalise, readout_count
+
+
+@kernel
+def draw_population(planes, seed, generation, stream, rows):
+    """Draw the release of every sample: rows[i] (uint64, shape (words,)) from key (seed, generation, i, stream)."""
+    for sample in range(rows.shape[0]):
+        draw_release(planes, seed, generation, sample, stream, rows[sample])
+
+
+@kernel
+def start_membranes(seed, generation, phase, n_neurons, v):
+    """Initial membrane potentials v[i, :n_neurons] of every sample, uniform in [0, 1)."""
+    potentials = np.empty(n_neurons, np.float64)
+    for sample in range(v.shape[0]):
+        fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
+        for j in range(n_neurons):
+            v[sample, j] = np.float32(potentials[j])
+
+
+@kernel
+def drive_population(observations, rows, weight, alive, drive):
+    """Graded input: drive[i] (float32, 64 · words) = weight · Σ_k [x, −x]_k θ_k of observation x = observations[i]."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            input_drive(observations[sample], rows[sample], weight, drive[sample])
+
+
+@kernel
+def deliver_population(spikes, excitatory, rows, alive, delivered):
+    """Spiking input: delivered[i] (int16, 64 · words) = signed number of released synapses that carried a spike."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            sum_rows(spikes[sample], excitatory, rows[sample], delivered[sample])
+
+
+@kernel
+def lif_population(u, v, drive, delivered, constants, alive, spikes):
+    """One step of all neurons (kernels/neurons.py); spikes[i] (uint64, words) is written."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            arrays = (u[sample], v[sample], drive[sample], delivered[sample])
+            for w in range(spikes.shape[1]):
+                spikes[sample, w] = lif_step(64 * w, arrays, constants)
+
+
+@kernel
+def count_population(spikes, excitatory, rows, alive, counts):
+    """Spiking input of few targets: counts[i, o] (int32) = signed number of released synapses that carry a spike."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            for o in range(counts.shape[1]):
+                counts[sample, o] = readout_count(spikes[sample], excitatory, rows[sample], o)
+
+
+@kernel
+def integrate_population(counts, alpha_out, trace_gain, alive, trace):
+    """Readout: trace ← alpha_out · trace + trace_gain · counts (float32, shape (samples, outputs))."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            for o in range(trace.shape[1]):
+                trace[sample, o] = alpha_out * trace[sample, o] + trace_gain * np.float32(counts[sample, o])
+
+
+@kernel
+def scale_population(trace, output_weight, output):
+    """output = output_weight · trace."""
+    for sample in range(trace.shape[0]):
+        for o in range(trace.shape[1]):
+            output[sample, o] = output_weight * trace[sample, o]
+
+
+@kernel
+def normalise_population(observations, mean, inverse_std, alive, sums):
+    """Standardise the observations of samples that play, in place, and add them to the integer sums (rollout.normalise)."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            normalise(observations[sample], mean, inverse_std, sums)
+
+
+@kernel
+def reset_population(task, seed, generation, phase, states, random_size):
+    """Start every sample's episode: states[i] (float64) from its own random numbers."""
+    random = np.empty(random_size, np.float64)
+    for sample in range(states.shape[0]):
+        fill_uniform(seed, generation, sample, TASK + phase, random)
+        task[0](states[sample], random)
+
+
+@kernel
+def observe_population(task, states, alive, observations):
+    """observations[i] (float32) of every sample that plays."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            task[1](states[sample], observations[sample])
+
+
+@kernel
+def step_population(task, states, outputs, max_steps, alive, returns, steps):
+    """Act on outputs[i]; adds to returns and steps; a sample whose episode ends is no longer alive."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            reward, ended = task[2](states[sample], outputs[sample])
+            returns[sample] += reward
+            steps[sample] += 1
+            if ended or steps[sample] >= max_steps:
+                alive[sample] = 0
