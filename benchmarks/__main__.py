@@ -26,7 +26,13 @@ def main() -> None:
     console.print(f"{_processor()}, {arguments.threads} threads, Python {platform.python_version()}", highlight=False)
     table = Table("measure", "ours", "beside it", "ratio", "what the other is")
     with console.status("measuring …"):
-        for measure in (network.against_numpy, network.against_lava, synapses.draws, synapses.credit):
+        for measure in (
+            network.against_numpy,
+            network.against_lava,
+            network.lava_population,
+            synapses.draws,
+            synapses.credit,
+        ):
             for row in measure(arguments.threads, arguments.rounds):
                 table.add_row(*row)
         for row in memory.paper_scale():

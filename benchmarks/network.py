@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import statistics
 import time
 from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.timing import alternate
+from benchmarks.timing import alternate, seconds
 from rsrp_lava import Experiment, train
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Engine, Normaliser
@@ -25,7 +26,7 @@ def _trained(threads: int) -> tuple[Engine, ReleaseProbabilities, Normaliser]:
     experiment = Experiment(task="cartpole", population=256, generations=15)
     result = train(experiment, threads=threads)
     engine = open_engine(experiment, Threads(threads))
-    engine.prepare()
+    engine.prepare(None)
     normaliser = Normaliser.start(engine.network.n_inputs)
     for generation in range(3):
         normaliser = normaliser.update(engine.play(result.probabilities, normaliser, generation, 64).observations)
@@ -65,6 +66,38 @@ def against_lava(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     ours_ns, other_ns = ours / ours_steps * 1e9, other / 500 * 1e9
     ratio *= ours_steps / 500
     yield (label, f"{ours_ns:.1f} ns", f"{other_ns:,.0f} ns", f"{ratio:,.0f} ×", "stock Lava LIF + Dense, one network")
+
+
+def lava_population(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
+    """One generation of whole episodes inside the Lava graph of this package, against stock Lava for one network."""
+    label = f"network-substep inside Lava (N = {_POPULATION})"
+    if importlib.util.find_spec("lava") is None:
+        yield (label, "—", "—", "—", "not measured: Lava is not installed (Python 3.10 only)")
+        return
+    from rsrp_lava.engines.lava import LavaEngine
+    from rsrp_lava.training import State
+
+    fused, probabilities, normaliser = _trained(threads)
+    experiment = Experiment(task="cartpole", population=_POPULATION, evaluation_episodes=1, generations=2, engine="lava")
+    state = State.start(experiment)
+    state.probabilities, state.normaliser = probabilities, normaliser
+    lava = LavaEngine(experiment)
+    try:
+        lava.prepare(state)
+        ours = seconds(lambda: lava.play(probabilities, normaliser, 0, 1, deterministic=True))
+        played = lava.play(probabilities, normaliser, 0, _POPULATION).steps.sum() * lava.network.substeps
+    finally:
+        lava.close()
+    with StockLava(fused.network, probabilities) as stock:
+        other = statistics.median(seconds(lambda: stock.run(500)) for _ in range(rounds)) / 500
+    ours /= played
+    yield (
+        label,
+        f"{ours * 1e9:.0f} ns",
+        f"{other * 1e9:,.0f} ns",
+        f"{other / ours:,.0f} ×",
+        "stock Lava LIF + Dense, one network",
+    )
 
 
 class NumpyBatch:

@@ -56,6 +56,7 @@ def train(
     seed: Annotated[str | None, _setting("seed", "integer")] = None,
     rule: Annotated[str | None, _setting("rule", "name")] = None,
     engine: Annotated[str | None, _setting("engine", "name")] = None,
+    lava_target: Annotated[str | None, _setting("lava_target", "name")] = None,
     profile: Annotated[str | None, _setting("profile", "name")] = None,
     learning_rate: Annotated[str | None, _setting("learning_rate", "number|auto")] = None,
     optimizer: Annotated[str | None, _setting("optimizer", "name")] = None,
@@ -84,6 +85,7 @@ def train(
         "seed": seed,
         "rule": rule,
         "engine": engine,
+        "lava_target": lava_target,
         "profile": profile,
         "learning_rate": learning_rate,
         "optimizer": optimizer,
@@ -115,10 +117,9 @@ def _report(result: Result) -> None:
     summary = result.summary
     if result.stopped_by is not None:
         _say(f"stopped after generation {summary['generations']}; continue with: rsrp-lava train --resume {result.run}")
-    _say(
-        f"evaluation {summary['final_eval_return']:.1f} ± {summary['eval_std']:.1f} after {summary['generations']} "
-        f"generations, {summary['seconds']:.1f} s; run folder: {result.run}"
-    )
+    score = summary["final_eval_return"]
+    evaluated = "not evaluated" if score is None else f"evaluation {score:.1f} ± {summary['eval_std']:.1f}"
+    _say(f"{evaluated} after {summary['generations']} generations, {summary['seconds']:.1f} s; run folder: {result.run}")
 
 
 @app.command(epilog="Example: `rsrp-lava evaluate runs/adam --episodes 1000 --seed 7`")

@@ -26,6 +26,10 @@ class EngineError(RsrpError):
     """An engine that is unknown, unavailable here, or failed while running."""
 
 
+class Interrupted(RsrpError):
+    """An engine gave up a generation in flight because it was asked to stop."""
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """Message for a name nobody knows, with the nearest known one if there is one.
 

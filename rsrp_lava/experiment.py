@@ -25,10 +25,13 @@ from rsrp_lava.tasks import get_task, recipe, task_names
 #: Rules by name, with the line `rsrp-lava rules` prints.
 RULES = {"rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)"}
 #: Engines by name.
-ENGINES = {"fused": "network and task in one compiled kernel, on all processors"}
+ENGINES = {
+    "fused": "network and task in one compiled kernel, on all processors",
+    "lava": "the same as a graph of Lava processes (Python 3.10)",
+}
 
 #: Fields that do not change what is computed, only how much of it or how fast; they may differ when a run is resumed.
-_NOT_IN_FINGERPRINT = ("generations", "engine")
+_NOT_IN_FINGERPRINT = ("generations", "engine", "lava_target")
 
 
 class _Fields(BaseModel):
@@ -39,6 +42,9 @@ class _Fields(BaseModel):
     task: str = Field("cartpole", description="what to learn (rsrp-lava tasks)")
     rule: str = Field("rsrp", description="how to learn (rsrp-lava rules)")
     engine: str = Field("fused", description="where the population is evaluated")
+    lava_target: Literal["simulation", "loihi2"] = Field(
+        "simulation", description="what engine lava runs on: simulation, or loihi2 (needs Intel's lava-loihi)"
+    )
     profile: str = Field("ideal", description="arithmetic of the hardware (rsrp-lava profiles)")
     seed: int = Field(0, ge=0, lt=2**63, description="everything random follows from it")
     population: int = Field(256, ge=2, le=2**20, description="training samples a generation")

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ import numpy as np
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import ExperimentError, RunFolderError
+from rsrp_lava.errors import ExperimentError, Interrupted, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import entropy_bits, release_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
-from rsrp_lava.network import ReleaseProbabilities, release_sha256
+from rsrp_lava.network import Network, ReleaseProbabilities, release_sha256
 from rsrp_lava.run_folder import Checkpoint, RunFolder
 
 #: One generation's record: a line of metrics.jsonl.
@@ -125,57 +125,83 @@ def train(
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
     pool = Threads(threads)
-    folder, state = _open_run(experiment, out, resume)
     engine = open_engine(experiment, pool)
-    if progress is True:
-        from rsrp_lava.reporting.progress import TerminalProgress
-
-        progress = TerminalProgress(experiment.title, experiment.generations)
-    report: Callable[[Record], None] = progress or (lambda record: None)
-    metrics = folder.read_metrics() if folder else []
+    close_progress: Callable[[], None] = _nothing
+    announce_stop: Callable[[], None] = _nothing
     try:
-        compile_seconds = _compile(experiment, engine)
-        with _stop_requests() as stop:
-            while True:
-                started = time.perf_counter()
-                evaluation = engine.play(
-                    state.probabilities,
-                    state.normaliser,
-                    state.generation,
-                    experiment.evaluation_episodes,
-                    deterministic=True,
-                )
-                done = state.generation >= experiment.generations
-                reached = until is not None and evaluation.returns.mean() >= until
-                if done or reached or stop:
-                    break
-                record = _generation(experiment, engine, pool, state, evaluation)
-                state.seconds += time.perf_counter() - started
-                record["seconds"] = state.seconds
-                metrics.append(record)
-                if folder:
-                    folder.append_metrics(record)
-                    folder.save_checkpoint(state.to_checkpoint(experiment))
-                report(record)
-        metrics.append(_final_record(state, evaluation))
-        if folder:
-            folder.append_metrics(metrics[-1])
-            _draw_curves(folder)
+        folder, state = _open_run(experiment, out, resume)
+        if progress is True:
+            from rsrp_lava.reporting.progress import TerminalProgress
+
+            progress = TerminalProgress(experiment.title, experiment.generations)
+            close_progress, announce_stop = progress.close, progress.stopping
+        metrics = folder.read_metrics() if folder else []
+        with _stop_requests(announce_stop) as stop:
+            engine.stop = stop
+            training = _Training(experiment, engine, pool, folder, state, metrics, progress or (lambda record: None))
+            with suppress(Interrupted):
+                training.run(stop, until)
     finally:
         engine.close()
-        close = getattr(progress, "close", None)
-        if close:
-            close()
-    summary = _summary(experiment, state, evaluation, folder) | {"compile_seconds": round(compile_seconds, 3)}
-    return Result(
-        experiment, state.probabilities, metrics, folder.path if folder else None, stop[0] if stop else None, summary
-    )
+        close_progress()
+    if folder and metrics:
+        _draw_curves(folder)
+    summary = _summary(experiment, state, metrics, folder) | {"compile_seconds": round(training.compile_seconds, 3)}
+    stopped_by = stop[0] if stop else None
+    return Result(experiment, state.probabilities, metrics, folder.path if folder else None, stopped_by, summary)
 
 
-def _compile(experiment: Experiment, engine: Engine) -> float:
+@dataclass
+class _Training:
+    """A run in progress: `run` is the loop over generations."""
+
+    experiment: Experiment
+    engine: Engine
+    pool: Threads
+    folder: RunFolder | None
+    state: State
+    metrics: list[Record]
+    report: Callable[[Record], None]
+    compile_seconds: float = 0.0
+
+    def run(self, stop: list[int], until: float | None) -> None:
+        """Train until all generations are done, `until` is reached, or `stop` holds a signal."""
+        self.compile_seconds = _compile(self.experiment, self.engine, self.state)
+        state = self.state
+        while True:
+            started = time.perf_counter()
+            evaluation = self.engine.play(
+                state.probabilities,
+                state.normaliser,
+                state.generation,
+                self.experiment.evaluation_episodes,
+                deterministic=True,
+            )
+            done = state.generation >= self.experiment.generations
+            reached = until is not None and evaluation.returns.mean() >= until
+            if done or reached or stop:
+                break
+            record = _generation(self.experiment, self.engine, self.pool, state, evaluation)
+            state.seconds += time.perf_counter() - started
+            record["seconds"] = state.seconds
+            self._note(record)
+            if self.folder:
+                self.folder.save_checkpoint(state.to_checkpoint(self.experiment))
+            self.report(record)
+        self._note(_final_record(state, evaluation))
+
+    def _note(self, record: Record) -> None:
+        self.metrics.append(record)
+        if self.folder:
+            self.folder.append_metrics(record)
+
+
+def _compile(experiment: Experiment, engine: Engine, state: State) -> float:
     """Compile (or load) all kernels before the clock starts; returns the seconds it took."""
     started = time.perf_counter()
-    engine.prepare()
+    engine.prepare(state)
+    if engine.learn is not None:
+        return time.perf_counter() - started
     two_samples = TRANSFORMS["centered_rank"](np.array([0.0, 1.0]), None)
     release_credit(
         np.full((1, 1), 0.5, np.float32), two_samples, experiment.comparator_bits, (0, 0, 0), Threads(1).map_ranges
@@ -185,24 +211,15 @@ def _compile(experiment: Experiment, engine: Engine) -> float:
 
 def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: State, evaluation: Outcome) -> Record:
     """One generation of RSRP; `state` moves on by one. Returns its record."""
-    rule, bits = experiment.build_rule(), experiment.comparator_bits
     entropy = {name: entropy_bits(rho) for name, rho in state.probabilities.items()}
-
     sampled = engine.play(state.probabilities, state.normaliser, state.generation, experiment.population)
-    broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
-    for index, projection in enumerate(engine.network.projections):
-        if not projection.plastic:
-            continue
-        name = projection.name
-        key = (experiment.seed, state.generation, index)
-        rows = projection.to_rows(state.probabilities[name])
-        credit = projection.from_rows(release_credit(rows, broadcast, bits, key, pool.map_ranges))
-        state.probabilities[name], state.optimizer[name] = rule.update(
-            state.probabilities[name], credit, broadcast, state.optimizer[name]
-        )
-
-    state.previous_mean = mean_reward(sampled.returns)
-    state.normaliser = state.normaliser.update(sampled.observations)
+    normaliser, mean = state.normaliser.update(sampled.observations), mean_reward(sampled.returns)
+    if engine.learn is not None:
+        probabilities, optimizer = engine.learn(state.generation + 1, normaliser, mean)
+    else:
+        probabilities, optimizer = _learn(experiment, engine.network, pool, state, sampled)
+    state.probabilities, state.optimizer = state.probabilities | probabilities, state.optimizer | optimizer
+    state.normaliser, state.previous_mean = normaliser, mean
     state.sampled_return = float(np.nanmean(sampled.returns))
     state.env_steps += int(sampled.steps.sum())
     state.substeps += int(sampled.steps.sum() + evaluation.steps.sum()) * engine.network.substeps
@@ -216,6 +233,25 @@ def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: St
     }
     state.generation += 1
     return record
+
+
+def _learn(
+    experiment: Experiment, network: Network, pool: Threads, state: State, sampled: Outcome
+) -> tuple[ReleaseProbabilities, dict[str, OptimizerState]]:
+    """Rank, broadcast, update: new release probabilities and optimizer state of the plastic projections."""
+    rule, bits = experiment.build_rule(), experiment.comparator_bits
+    broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
+    probabilities, optimizer = {}, {}
+    for index, projection in enumerate(network.projections):
+        if projection.plastic:
+            name = projection.name
+            rows = projection.to_rows(state.probabilities[name])
+            key = (experiment.seed, state.generation, index)
+            credit = projection.from_rows(release_credit(rows, broadcast, bits, key, pool.map_ranges))
+            probabilities[name], optimizer[name] = rule.update(
+                state.probabilities[name], credit, broadcast, state.optimizer[name]
+            )
+    return probabilities, optimizer
 
 
 def _evaluation_record(evaluation: Outcome) -> Record:
@@ -256,8 +292,12 @@ def _open_run(experiment: Experiment, out: str | Path | None, resume: str | Path
     return folder, State.from_checkpoint(checkpoint, experiment)
 
 
+def _nothing() -> None:
+    """Nobody watches."""
+
+
 @contextmanager
-def _stop_requests() -> Iterator[list[int]]:
+def _stop_requests(announce: Callable[[], None]) -> Iterator[list[int]]:
     """A list that holds the signal's number once SIGINT or SIGTERM has asked to stop; a second one acts as usual."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -267,6 +307,7 @@ def _stop_requests() -> Iterator[list[int]]:
 
     def note(number: int, frame: Any) -> None:
         received.append(number)
+        announce()
         signal.signal(number, previous[number] or signal.SIG_DFL)
 
     for number in previous:
@@ -286,7 +327,8 @@ def _draw_curves(folder: RunFolder) -> None:
     folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer))
 
 
-def _summary(experiment: Experiment, state: State, evaluation: Outcome, folder: RunFolder | None) -> dict[str, Any]:
+def _summary(experiment: Experiment, state: State, metrics: list[Record], folder: RunFolder | None) -> dict[str, Any]:
+    last = metrics[-1] if metrics else {}
     return {
         "task": experiment.task,
         "rule": experiment.rule,
@@ -295,8 +337,8 @@ def _summary(experiment: Experiment, state: State, evaluation: Outcome, folder: 
         "generations": state.generation,
         "population": experiment.population,
         "final_sampled_return": state.sampled_return,
-        "final_eval_return": float(evaluation.returns.mean()),
-        "eval_std": float(evaluation.returns.std()),
+        "final_eval_return": last.get("evaluation_return"),
+        "eval_std": last.get("evaluation_std"),
         "env_steps": state.env_steps,
         "seconds": round(state.seconds, 3),
         "network_substeps_per_second": round(state.substeps / state.seconds) if state.seconds else None,

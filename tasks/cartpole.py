@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from rsrp_lava.tasks.base import EpisodeTask
 
 from rsrp_lava.kernels.compiling import kernel
+from rsrp_lava.tasks.base import EpisodeTask
 
 _GRAVITY = 9.8
 _POLE_MASS = 0.1

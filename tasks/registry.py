@@ -6,10 +6,10 @@ from importlib import resources
 from typing import Any
 
 import yaml
-from rsrp_lava.tasks import cartpole
-from rsrp_lava.tasks.base import EpisodeTask
 
 from rsrp_lava.errors import ExperimentError, unknown_name
+from rsrp_lava.tasks import cartpole
+from rsrp_lava.tasks.base import EpisodeTask
 
 _TASKS = {task.name: task for task in (cartpole.TASK,)}
 

@@ -5,9 +5,9 @@ import dataclasses
 import gymnasium
 import numpy as np
 import pytest
-from rsrp_lava.tasks import get_task
 
 import naive
+from rsrp_lava.tasks import get_task
 
 TASK = get_task("cartpole")
 RIGHT, LEFT = np.array([0.1], np.float32), np.array([-0.1], np.float32)

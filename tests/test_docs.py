@@ -1,9 +1,11 @@
 """What README and docs show is executed: all blocks of a file in their order, in one new folder.
 
 Python blocks share a namespace; of bash blocks every line is run, of console blocks every line after `$ `. Only a comment
-`<!-- not executed: reason -->` right above a block leaves it out.
+`<!-- not executed: reason -->` right above a block leaves it out. `<!-- run alone: needs Lava -->` runs a Python block in a
+process of its own, where Lava is installed.
 """
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -16,16 +18,17 @@ ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXECUTED = ("python", "bash", "console")
 FENCE = re.compile(
-    r"(?:^<!-- not executed: (?P<reason>.+?) -->\n)?^```(?P<language>.*)\n(?P<text>(?s:.*?))^```\s*$", re.MULTILINE
+    r"(?:^<!-- (?:not executed: (?P<reason>.+?)|(?P<alone>run alone: needs Lava)) -->\n)?^```(?P<language>.*)\n(?P<text>(?s:.*?))^```\s*$",
+    re.MULTILINE,
 )
 
 
 def blocks(text):
-    """(language, number of the line before its first, text) of the blocks to execute."""
+    """(language, number of the line before its first, text) of the blocks to execute; language "alone": run alone."""
     for found in FENCE.finditer(text):
         language = found["language"].strip()
         if language in EXECUTED and not found["reason"]:
-            yield language, text.count("\n", 0, found.start("text")), found["text"]
+            yield "alone" if found["alone"] else language, text.count("\n", 0, found.start("text")), found["text"]
 
 
 def commands(language, text):
@@ -48,7 +51,12 @@ def test_examples_run(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
     for language, line, text in blocks(file.read_text(encoding="utf-8")):
-        if language == "python":
+        if language == "alone":
+            if importlib.util.find_spec("lava") is None:
+                continue
+            done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, f"{file.name}, line {line}: {done.stderr}"
+        elif language == "python":
             exec(compile("\n" * line + text, file, "exec"), namespace)
         else:
             for words in commands(language, text):

@@ -12,7 +12,6 @@ import gymnasium
 import numpy as np
 import pytest
 from numba import njit
-from rsrp_lava.tasks import get_task
 
 import naive
 import rsrp_lava.kernels
@@ -23,6 +22,7 @@ from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.network import Network, NetworkOptions
+from rsrp_lava.tasks import get_task
 
 TASK = get_task("cartpole")
 NAMES = ("input", "recurrent", "readout")
@@ -48,7 +48,7 @@ class Engines:
     def __call__(self, network=None, threads=1, seed=7, task=TASK, p_bits=16):
         engine = FusedEngine(network or make_network(), task, seed, p_bits, Threads(threads))
         self.opened.append(engine)
-        engine.prepare()
+        engine.prepare(None)
         return engine
 
 

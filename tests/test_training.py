@@ -134,7 +134,7 @@ def test_resuming_a_finished_run_changes_nothing(small, run):
 
 @needs_signals
 def test_killed_at_ten_random_moments_equals_never_interrupted(small, tmp_path, start):
-    experiment = small.replace(generations=150, optimizer="adam", network={"n_neurons": 64})
+    experiment = small.replace(generations=300, optimizer="adam", network={"n_neurons": 64})
     config, out = tmp_path / "config.yaml", tmp_path / "run"
     config.write_text(experiment.to_yaml())
     moments = random.Random(0)

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 def open_engine(experiment: Experiment, threads: Threads, seed: int | None = None) -> Engine:
     """The engine an experiment asks for; `seed` replaces the experiment's."""
+    if experiment.engine == "lava":
+        from rsrp_lava.engines.lava import LavaEngine
+
+        threads.close()
+        return LavaEngine(experiment)
     from rsrp_lava.engines.fused import FusedEngine
     from rsrp_lava.tasks import get_task
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,13 +63,15 @@ class FusedEngine:
     """Plays a compiled task with samples of a network, every sample's episode in one go on one thread."""
 
     name = "fused"
+    learn = None
+    stop: Sequence[int] = ()
 
     def __init__(self, network: Network, task: EpisodeTask, seed: int, p_bits: int, threads: Threads) -> None:
         self.network, self.task, self.seed, self.p_bits, self.threads = network, task, seed, p_bits, threads
         self._constants = network_constants(network)
         self._functions = (task.reset, task.observe, task.step)
 
-    def prepare(self) -> None:
+    def prepare(self, state: object = None) -> None:
         """See `engines.protocol.Engine.prepare`."""
         network, task = self.network, self.task
         half = network.initial_probabilities(
@@ -76,7 +79,7 @@ class FusedEngine:
         )
         arguments = self._arguments(half, Normaliser.start(task.n_observations), 0, deterministic=False)
         tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((2, task.n_observations), np.int64))
-        specialise(self._functions, (*arguments, (0, 0), tally))
+        specialise(play_episodes, self._functions, *arguments, (0, 0), tally)
 
     def play(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.network import Network, ReleaseProbabilities
 
 
@@ -62,14 +64,29 @@ class Outcome:
     observations: Observations
 
 
+class StartingState(Protocol):
+    """The part of `training.State` that an engine which learns starts from."""
+
+    generation: int
+    probabilities: ReleaseProbabilities
+    optimizer: dict[str, OptimizerState]
+    normaliser: Normaliser
+    previous_mean: float | None
+
+
 class Engine(Protocol):
     """Evaluates samples of a network. `play` has no side effects: the same arguments give the same bits."""
 
     name: str
     network: Network
+    #: Holds the signal's number once someone asked to stop; an engine may then give up a `play` with `Interrupted`.
+    stop: Sequence[int]
 
-    def prepare(self) -> None:
-        """Compile kernels (or load them from the cache), so that `play` is timed without it. Call before `play`."""
+    def prepare(self, state: StartingState | None) -> None:
+        """Compile kernels (or load them from the cache), so that `play` is timed without it. Call before `play`.
+
+        An engine that learns starts from `state`.
+        """
         ...
 
     def play(
@@ -85,6 +102,9 @@ class Engine(Protocol):
         `deterministic`: θ = [ρ > ½] in every sample, which then differ in their start only (evaluation).
         """
         ...
+
+    #: None, or the engine learns itself after `play` of the samples: see `engines.lava.LavaEngine.learn`.
+    learn: Callable[[int, Normaliser, float], tuple[ReleaseProbabilities, dict[str, OptimizerState]]] | None
 
     def close(self) -> None:
         """Release threads, processes and shared memory."""

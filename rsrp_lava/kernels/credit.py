@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from .compiling import kernel
 from .lanes import add_where, aligned_zeros
@@ -10,6 +11,33 @@ from .release import draw_words
 
 #: Words a block: 4,096 synapses, whose totals (16 KiB) and bit planes (8 KiB at 16 bits) stay in the first-level cache.
 BLOCK_WORDS = 64
+
+
+@njit(nogil=True)
+def _samples_before_overflow(units):
+    """How many samples' units fit in a 32-bit sum."""
+    largest = np.int64(1)
+    for i in range(units.shape[0]):
+        largest = max(largest, abs(np.int64(units[i])))
+    return np.int64(2**31 - 1) // largest
+
+
+@kernel
+def sum_stored_credit(released, units, credit):
+    """`sum_credit` of releases that were kept: released (uint64, shape (samples, words)); credit is overwritten."""
+    samples_before_overflow = _samples_before_overflow(units)
+    partial = aligned_zeros(64 * BLOCK_WORDS, np.int32)
+    credit[:] = 0
+    for block in range(0, released.shape[1], BLOCK_WORDS):
+        n_words = min(BLOCK_WORDS, released.shape[1] - block)
+        total = credit[64 * block : 64 * (block + n_words)]
+        for start in range(0, units.shape[0], samples_before_overflow):
+            partial[:] = 0
+            for i in range(start, min(start + samples_before_overflow, units.shape[0])):
+                for w in range(n_words):
+                    add_where(partial, 64 * w, released[i, block + w], units[i])
+            for k in range(64 * n_words):
+                total[k] += partial[k]
 
 
 @kernel
@@ -28,10 +56,7 @@ def sum_credit(planes, units, seed, generation, stream, first_word, last_word, c
     seed, generation, stream : integers        key of the draw
     credit : int64, shape (64 · words,)        the words' lanes are overwritten
     """
-    largest = np.int64(1)
-    for i in range(units.shape[0]):
-        largest = max(largest, abs(np.int64(units[i])))
-    samples_before_overflow = np.int64(2**31 - 1) // largest
+    samples_before_overflow = _samples_before_overflow(units)
     released = aligned_zeros(BLOCK_WORDS, np.uint64)
     partial = aligned_zeros(64 * BLOCK_WORDS, np.int32)
     for block in range(first_word, last_word, BLOCK_WORDS):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .compiling import kernel
-from .lanes import sum_rows
+from .lanes import aligned_zeros, sum_rows
 from .neurons import lif_step
 from .random_bits import MEMBRANE, TASK, fill_uniform
 from .release import draw_release
@@ -120,3 +120,27 @@ def step_population(task, states, outputs, max_steps, alive, returns, steps):
             steps[sample] += 1
             if ended or steps[sample] >= max_steps:
                 alive[sample] = 0
+
+
+@kernel
+def lif_vector(u, v, bias, a_in, constants, spikes):
+    """One step of n neurons held in plain float32 vectors; spikes (float32) are 0 or 1."""
+    n = u.shape[0]
+    lanes = -(-n // 64) * 64
+    padded_u, padded_v = aligned_zeros(lanes, np.float32), aligned_zeros(lanes, np.float32)
+    padded_bias, padded_input = aligned_zeros(lanes, np.float32), aligned_zeros(lanes, np.float32)
+    padded_u[:n], padded_v[:n], padded_bias[:n], padded_input[:n] = u, v, bias, a_in
+    for w in range(lanes // 64):
+        word = lif_step(64 * w, (padded_u, padded_v, padded_bias, padded_input), constants)
+        for k in range(min(64, n - 64 * w)):
+            spikes[64 * w + k] = np.float32((word >> np.uint64(k)) & np.uint64(1))
+    u[:], v[:] = padded_u[:n], padded_v[:n]
+
+
+@kernel
+def deliver_vector(spikes, excitatory, rows, weight, total):
+    """total (float32, shape (n_post,)) = weight · signed number of released synapses that carry a spike."""
+    counts = aligned_zeros(-(-total.shape[0] // 64) * 64, np.int16)
+    sum_rows(spikes, excitatory, rows, counts)
+    for j in range(total.shape[0]):
+        total[j] = weight * np.float32(counts[j])

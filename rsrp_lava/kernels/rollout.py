@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, typeof, types
@@ -203,20 +203,20 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, samp
         tally.steps[sample] = steps
 
 
-def specialise(task: tuple, arguments: tuple) -> None:
-    """Compile (or load from the cache) `play_episodes` for these task functions and argument types.
+def specialise(function: Any, task: tuple, *arguments: Any) -> None:
+    """Compile (or load from the cache) a kernel whose first argument is a task's functions, for these argument types.
 
     The task's functions are typed as function pointers, not as themselves: otherwise every task would have a rollout of
     its own and none could be cached on disk.
     """
     functions = []
-    for function, signature in zip(task, (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE), strict=True):
-        function.compile(signature)
+    for compiled, signature in zip(task, (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE), strict=True):
+        compiled.compile(signature)
         functions.append(types.FunctionType(signature))
     signature = types.void(types.Tuple(functions), *(typeof(argument) for argument in arguments))
-    play_episodes.disable_compile(False)
-    play_episodes.compile(signature)
-    play_episodes.disable_compile()
+    function.disable_compile(False)
+    function.compile(signature)
+    function.disable_compile()
 
 
 __all__ = ["EVALUATION", "NetworkConstants", "Synapses", "Tally", "play_episodes", "specialise"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsrp_lava.kernels.credit import BLOCK_WORDS, sum_credit
+from rsrp_lava.kernels.credit import BLOCK_WORDS, sum_credit, sum_stored_credit
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import bit_planes, thresholds
 from rsrp_lava.learning.optimizers import Optimizer, OptimizerState
@@ -32,7 +32,6 @@ def release_credit(
     -------
     float64, shape (rows, columns): exact as long as the integers are below 2^53, then rounded once
     """
-    n_rows, n_columns = rows.shape
     planes = bit_planes(rows, p_bits)
     credit = np.empty(64 * planes.shape[1], np.int64)
     seed, generation, projection = key
@@ -41,7 +40,19 @@ def release_credit(
         sum_credit(planes, broadcast.units, seed, generation, RELEASE + projection, first, last, credit)
 
     map_ranges(work, planes.shape[1], 2 * BLOCK_WORDS)
-    released = credit.reshape(n_rows, -1)[:, :n_columns]
+    return _centred(credit, rows, broadcast, p_bits)
+
+
+def stored_credit(rows: np.ndarray, broadcast: Broadcast, p_bits: int, released: np.ndarray) -> np.ndarray:
+    """`release_credit` where the releases were kept: released (uint64, shape (samples, words)). The same bits."""
+    credit = np.empty(64 * released.shape[1], np.int64)
+    sum_stored_credit(released, broadcast.units, credit)
+    return _centred(credit, rows, broadcast, p_bits)
+
+
+def _centred(credit: np.ndarray, rows: np.ndarray, broadcast: Broadcast, p_bits: int) -> np.ndarray:
+    """Σ u (θ − p) from Σ u θ, without the padding."""
+    released = credit.reshape(rows.shape[0], -1)[:, : rows.shape[1]]
     total = int(broadcast.units.sum(dtype=np.int64))
     if total == 0:
         return released.astype(np.float64)

@@ -1,0 +1,39 @@
+"""The environment as a Lava process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lava.magma.core.process.ports.ports import InPort, OutPort
+
+from rsrp_lava.processes.population import PopulationProcess
+
+
+class Environment(PopulationProcess):
+    """Episodes of a task, one a sample. Leads the phase line.
+
+        at the first substep of an environment step:
+            state, reward, ended = step(state, a_in)        for samples that play; returns and steps are summed
+            s_out = observation of state
+            g_out = alive                                   a sample whose episode ended is no longer alive
+        in the learning phase: t_out = (returns, steps); the broadcast starts the next episodes
+
+    Ports (S samples in all)
+    ------------------------
+    a_in : float32, (S, n_outputs)      output of the network, from the last substep
+    s_out : float32, (S, n_inputs)      observations
+    g_out : uint8, (S,)                 alive
+    t_out : float64, (S, 2)             returns and environment steps
+    r_in : float64                      broadcast (processes/population.py)
+
+    Parameters: `task` (its three compiled functions, sizes and limit), `key` (seed, generation), `playing` (whether training
+    samples play in the first generation).
+    """
+
+    def __init__(self, *, samples: int, evaluation: int, n_inputs: int, n_outputs: int, **parameters: Any) -> None:
+        super().__init__(samples=samples, evaluation=evaluation, n_inputs=n_inputs, n_outputs=n_outputs, **parameters)
+        total = samples + evaluation
+        self.a_in = InPort(shape=(total, n_outputs))
+        self.s_out = OutPort(shape=(total, n_inputs))
+        self.g_out = OutPort(shape=(total,))
+        self.t_out = OutPort(shape=(total, 2))

@@ -1,0 +1,82 @@
+"""CPU models of the leaky integrate-and-fire neurons. A fixed-point twin joins them under the tag `fixed_pt`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from rsrp_lava.kernels.lanes import aligned_zeros
+from rsrp_lava.kernels.neurons import LifConstants
+from rsrp_lava.kernels.population import lif_population, lif_vector, start_membranes
+from rsrp_lava.kernels.random_bits import EVALUATION
+from rsrp_lava.processes.lif.process import LIF, LIFPopulation
+from rsrp_lava.processes.population import PopulationModel, next_generation
+
+
+@implements(proc=LIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class LIFModel(PyLoihiProcessModel):
+    """One network, plain vectors."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float32)
+    u: np.ndarray = LavaPyType(np.ndarray, np.float32)
+    v: np.ndarray = LavaPyType(np.ndarray, np.float32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.constants = LifConstants(*(np.float32(value) for value in proc_params["constants"]))
+        self.bias = proc_params["bias"].astype(np.float32)
+        self.spikes = np.zeros(proc_params["shape"], np.float32)
+
+    def run_spk(self) -> None:
+        """One step."""
+        lif_vector(self.u, self.v, self.bias, self.a_in.recv(), self.constants, self.spikes)
+        self.s_out.send(self.spikes)
+
+
+@implements(proc=LIFPopulation, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class LIFPopulationModel(PopulationModel):
+    """A population of networks, float32."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16)
+    drive_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.uint64)
+
+    def build(self) -> None:
+        """State of all samples, aligned for the kernels."""
+        words = self.parameters["words"]
+        lanes = (self.total, 64 * words)
+        self.u, self.v, self.drive = (aligned_zeros(self.total * 64 * words, np.float32).reshape(lanes) for _ in range(3))
+        self.spikes = aligned_zeros(self.total * words, np.uint64).reshape(self.total, words)
+        self.seed, generation = self.parameters["key"]
+        self._start(generation)
+
+    def _start(self, generation: int) -> None:
+        self.u[:], self.v[:], self.spikes[:] = 0, 0, 0
+        for phase, v in ((0, self.v[: self.samples]), (EVALUATION, self.v[self.samples :])):
+            start_membranes(self.seed, generation, phase, self.parameters["n_neurons"], v)
+
+    def step(self) -> None:
+        """One simulation step."""
+        if self.substep == 0:
+            self.drive[:] = self.drive_in.recv()
+        delivered = self.a_in.recv()
+        lif_population(self.u, self.v, self.drive, delivered, self.parameters["constants"], self.alive, self.spikes)
+        self.s_out.send(self.spikes)
+
+    def learn(self) -> None:
+        """Start the next episode from new potentials."""
+        generation = next_generation(self.r_in.recv())
+        if generation is not None:
+            self._start(generation)

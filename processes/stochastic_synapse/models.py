@@ -1,0 +1,141 @@
+"""CPU models of the stochastic-release synapses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from rsrp_lava.kernels.lanes import aligned_zeros
+from rsrp_lava.kernels.population import (
+    count_population,
+    deliver_population,
+    deliver_vector,
+    draw_population,
+    drive_population,
+)
+from rsrp_lava.kernels.random_bits import RELEASE
+from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, unpack_bits
+from rsrp_lava.processes.population import HEADER, PopulationModel, next_generation
+from rsrp_lava.processes.stochastic_synapse.process import (
+    InputSynapses,
+    ReadoutSynapses,
+    RecurrentSynapses,
+    StochasticDense,
+)
+
+
+@implements(proc=StochasticDense, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class StochasticDenseModel(PyLoihiProcessModel):
+    """One network, plain vectors; sends the last step's sum first, so that recurrent graphs cannot deadlock."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float32)
+    release: np.ndarray = LavaPyType(np.ndarray, np.int8)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        p, (seed, generation, sample) = proc_params["p"], proc_params["key"]
+        planes = bit_planes(p, proc_params["p_bits"])
+        self.rows = np.zeros(planes.shape[1], np.uint64)
+        draw_release(planes, seed, generation, sample, RELEASE, self.rows)
+        self.drawn = unpack_bits(self.rows, p.shape).astype(np.int8)
+        self.excitatory = pack_bits(proc_params["signs"][None, :] > 0)
+        self.weight = np.float32(proc_params["weight"])
+        self.sum = np.zeros(p.shape[1], np.float32)
+
+    def run_spk(self) -> None:
+        """One step."""
+        if self.time_step == 1:
+            self.release = self.drawn  # Lava sets Vars after __init__
+        self.a_out.send(self.sum)
+        deliver_vector(pack_bits(self.s_in.recv()[None, :] > 0), self.excitatory, self.rows, self.weight, self.sum)
+
+
+class StochasticSynapsesModel(PopulationModel):
+    """Draws, keeps θ for the episode, learns. Subclasses deliver."""
+
+    p_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float64)
+
+    def build(self) -> None:
+        """Draw the first episode's releases."""
+        self.synapses = self.parameters["synapses"]
+        self.rows = aligned_zeros(self.total * self.synapses.words, np.uint64).reshape(self.total, -1)
+        self.out = np.zeros((self.total, self.parameters["out_shape"]), self.out_dtype)
+        self._draw()
+
+    def _draw(self) -> None:
+        s = self.synapses
+        planes = s.planes(sampled=True)
+        draw_population(planes, s.seed, s.generation, RELEASE + s.index, self.rows[: self.samples])
+        self.rows[self.samples :] = s.planes(sampled=False)[0]
+        self.out[:] = 0
+
+    def learn(self) -> None:
+        """Δρ from the broadcast, the new state to the host, new releases for the next episode."""
+        message = self.r_in.recv()
+        generation = next_generation(message)
+        if generation is None:
+            return
+        if self.synapses.plastic:
+            units = message[HEADER : HEADER + self.samples].astype(np.int32)
+            self.p_out.send(self.synapses.learn(self.rows[: self.samples], units, message[3]))
+        self.synapses.generation = generation
+        self._draw()
+
+
+@implements(proc=InputSynapses, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class InputSynapsesModel(StochasticSynapsesModel):
+    """Graded input, once an environment step."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float32)
+    out_dtype = np.float32
+
+    def step(self) -> None:
+        """Currents of the new observations."""
+        if self.substep == 0:
+            drive_population(self.s_in.recv(), self.rows, self.parameters["weight"], self.alive, self.out)
+            self.a_out.send(self.out)
+
+
+@implements(proc=RecurrentSynapses, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt", "fixed_pt")
+class RecurrentSynapsesModel(StochasticSynapsesModel):
+    """Sends what the spikes of the previous step delivered, then takes this step's."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.uint64)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16)
+    out_dtype = np.int16
+
+    def step(self) -> None:
+        """One simulation step."""
+        self.a_out.send(self.out)
+        deliver_population(self.s_in.recv(), self.parameters["excitatory"], self.rows, self.alive, self.out)
+
+
+@implements(proc=ReadoutSynapses, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt", "fixed_pt")
+class ReadoutSynapsesModel(StochasticSynapsesModel):
+    """Delivers this step's spikes."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.uint64)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    out_dtype = np.int32
+
+    def step(self) -> None:
+        """One simulation step."""
+        count_population(self.s_in.recv(), self.parameters["excitatory"], self.rows, self.alive, self.out)
+        self.a_out.send(self.out)

@@ -1,0 +1,88 @@
+"""Stochastic-release synapses as Lava processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.variable import Var
+
+from rsrp_lava.processes.population import OwnProcess, PopulationProcess
+
+
+class StochasticDense(OwnProcess):
+    """All-to-all synapses of one network that release or not; in place of stock Dense between stock or own processes.
+
+        θ_ij ~ Bernoulli(p_ij)                        drawn once, from (seed, generation, sample)
+        a_out_j = weight · Σ_i sign_i θ_ij s_in_i     of the spikes of the previous step, as stock Dense does
+
+    Parameters
+    ----------
+    p : float32, (n_pre, n_post)    release probabilities
+    signs : (n_pre,), ±1            sign of each presynaptic neuron
+    weight : float                  what one released synapse adds
+    key : (seed, generation, sample);  p_bits : width of the comparator
+
+    Ports and Vars
+    --------------
+    s_in : float32, (n_pre,), 0 or 1;  a_out : float32, (n_post,)
+    release : int8, (n_pre, n_post)     θ
+    """
+
+    def __init__(
+        self,
+        *,
+        p: np.ndarray,
+        signs: np.ndarray | None = None,
+        weight: float = 1.0,
+        key: tuple[int, int, int] = (0, 0, 0),
+        p_bits: int = 16,
+    ) -> None:
+        n_pre, n_post = p.shape
+        signs = np.ones(n_pre) if signs is None else np.asarray(signs)
+        super().__init__(p=p.astype(np.float32), signs=signs, weight=weight, key=key, p_bits=p_bits)
+        self.s_in = InPort(shape=(n_pre,))
+        self.a_out = OutPort(shape=(n_post,))
+        self.release = Var(shape=(n_pre, n_post), init=0)
+
+
+class StochasticSynapses(PopulationProcess):
+    """Synapses of a population of networks that release or not, and learn where they are.
+
+        θ_ij ~ Bernoulli(ρ_ij)                        for every sample, once an episode
+        a_out_j = Σ_i sign_i θ_ij s_in_i              of the previous step (kind "recurrent"), of this one ("readout"),
+                                                      or of graded input, scaled, once an environment step ("input")
+        learning phase: Δρ_ij from ρ_ij, θ_ij and the one scalar a sample that the broadcast carries
+
+    Evaluation samples release where ρ > ½.
+
+    Ports (S samples)
+    -----------------
+    s_in : "input": float32, (S, n_inputs); else uint64, (S, words of the presynaptic population)
+    a_out : "input": float32, "recurrent": int16, (S, lanes of the postsynaptic population); "readout": int32, (S, n_outputs)
+    p_out : float64, (state_size,)      new ρ and optimizer state, for the host's checkpoint
+
+    Parameters: `kind`, `synapses` (its probabilities and rule: engines/lava.py), `excitatory`, `weight`.
+    """
+
+    def __init__(
+        self, *, samples: int, evaluation: int, in_shape: int, out_shape: int, state_size: int, **parameters: Any
+    ) -> None:
+        super().__init__(samples=samples, evaluation=evaluation, out_shape=out_shape, **parameters)
+        total = samples + evaluation
+        self.s_in = InPort(shape=(total, in_shape))
+        self.a_out = OutPort(shape=(total, out_shape))
+        self.p_out = OutPort(shape=(max(1, state_size),))
+
+
+class InputSynapses(StochasticSynapses):
+    """Graded observations to neurons: float32 in, float32 current out, once an environment step."""
+
+
+class RecurrentSynapses(StochasticSynapses):
+    """Spikes to neurons, one step late: packed words in, int16 counts out."""
+
+
+class ReadoutSynapses(StochasticSynapses):
+    """Spikes to few outputs: packed words in, int32 counts out."""

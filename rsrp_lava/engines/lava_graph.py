@@ -1,0 +1,192 @@
+"""The whole of RSRP as a graph of Lava processes. Imports Lava: only the worker (lava_worker.py) imports this file.
+
+environment → input encoder → input synapses → LIF ⟲ recurrent synapses
+     ↑                                          ↓
+     └──────── readout ←── readout synapses ←───┘          reward broadcaster → everyone
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rsrp_lava.engines.fused import network_constants, projection_planes
+from rsrp_lava.engines.lava_messages import GraphStart
+from rsrp_lava.kernels import population
+from rsrp_lava.kernels.lanes import aligned_zeros
+from rsrp_lava.kernels.random_bits import MEMBRANE
+from rsrp_lava.kernels.rollout import specialise
+from rsrp_lava.learning.optimizers import OptimizerState
+from rsrp_lava.learning.rsrp import Rsrp, stored_credit
+from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast
+from rsrp_lava.network import Projection
+from rsrp_lava.processes.environment.process import Environment
+from rsrp_lava.processes.input_encoder.process import InputEncoder
+from rsrp_lava.processes.lif.process import LIFPopulation
+from rsrp_lava.processes.readout.process import Readout
+from rsrp_lava.processes.reward_broadcaster.process import RewardBroadcaster
+from rsrp_lava.processes.stochastic_synapse.process import InputSynapses, ReadoutSynapses, RecurrentSynapses
+from rsrp_lava.tasks import get_task
+
+
+@dataclass
+class ProjectionState:
+    """What a synapse process has of its own: release probabilities, optimizer state, and the rule that changes them."""
+
+    projection: Projection
+    index: int
+    probability: np.ndarray
+    optimizer: OptimizerState
+    rule: Rsrp
+    p_bits: int
+    seed: int
+    generation: int
+
+    @property
+    def plastic(self) -> bool:
+        """Does it learn?"""
+        return self.projection.plastic
+
+    @property
+    def words(self) -> int:
+        """Words of packed bits a sample."""
+        rows, columns = self.projection.rows_shape
+        return rows * -(-columns // 64)
+
+    def planes(self, sampled: bool) -> np.ndarray:
+        """Bit planes to draw from, or the one plane [ρ > ½]."""
+        return projection_planes(self.projection, self.probability, self.p_bits, sampled)
+
+    def learn(self, released: np.ndarray, units: np.ndarray, scale: float) -> np.ndarray:
+        """Update ρ from the releases of this episode and the broadcast; returns the new state as one vector."""
+        broadcast = Broadcast(units, scale)
+        rows = self.projection.to_rows(self.probability)
+        credit = self.projection.from_rows(stored_credit(rows, broadcast, self.p_bits, released))
+        self.probability, self.optimizer = self.rule.update(self.probability, credit, broadcast, self.optimizer)
+        return pack_state(self.probability, self.optimizer)
+
+
+def pack_state(probability: np.ndarray, optimizer: OptimizerState) -> np.ndarray:
+    """Release probabilities and optimizer state as one float64 vector (exact)."""
+    return np.concatenate([probability.ravel().astype(np.float64), *(slot.ravel() for slot in optimizer.values())])
+
+
+def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
+    """All processes by name, connected. `link`: connection to the engine; `report`: socket for exceptions."""
+    experiment = start.experiment
+    network, task = experiment.build_network(), get_task(experiment.task)
+    constants = network_constants(network)
+    words = len(constants.excitatory)
+    key = (experiment.seed, start.generation)
+    shared: dict[str, Any] = {
+        "samples": experiment.population,
+        "evaluation": experiment.evaluation_episodes,
+        "n_inputs": task.n_observations,
+        "substeps": network.substeps,
+        "report": report,
+    }
+    synapses = {
+        p.name: ProjectionState(
+            projection=p,
+            index=index,
+            probability=start.probabilities[p.name],
+            optimizer=start.optimizer.get(p.name, {}),
+            rule=experiment.build_rule(),
+            p_bits=experiment.comparator_bits,
+            seed=experiment.seed,
+            generation=start.generation,
+        )
+        for index, p in enumerate(network.projections)
+    }
+    sizes = {name: len(pack_state(s.probability, s.optimizer)) if s.plastic else 0 for name, s in synapses.items()}
+
+    def projection(process: Any, name: str, in_shape: int, out_shape: int) -> Any:
+        return process(
+            label=f"{name} synapses",
+            synapses=synapses[name],
+            in_shape=in_shape,
+            out_shape=out_shape,
+            state_size=sizes[name],
+            excitatory=constants.excitatory,
+            weight=constants.input_weight,
+            **shared,
+        )
+
+    environment = Environment(
+        label="environment", task=task, n_outputs=task.n_outputs, key=key, playing=start.playing, **shared
+    )
+    scaling = (start.normaliser.mean.astype(np.float32), (1.0 / start.normaliser.std).astype(np.float32))
+    encoder = InputEncoder(label="input encoder", normaliser=scaling, **shared)
+    input_ = projection(InputSynapses, "input", task.n_observations, 64 * words)
+    recurrent = projection(RecurrentSynapses, "recurrent", words, 64 * words)
+    readout_ = projection(ReadoutSynapses, "readout", words, task.n_outputs)
+    lif = LIFPopulation(label="LIF", words=words, constants=constants.lif, n_neurons=constants.n_neurons, key=key, **shared)
+    output = (constants.alpha_out, constants.trace_gain, constants.output_weight)
+    readout = Readout(label="readout", n_outputs=task.n_outputs, constants=output, **shared)
+    broadcaster = RewardBroadcaster(
+        label="reward broadcaster",
+        transform=TRANSFORMS[experiment.reward_transform],
+        previous_mean=start.previous_mean,
+        link=link,
+        state_sizes=tuple(sizes.values()),
+        **shared,
+    )
+
+    environment.s_out.connect(encoder.s_in)
+    encoder.s_out.connect(input_.s_in)
+    input_.a_out.connect(lif.drive_in)
+    lif.s_out.connect([recurrent.s_in, readout_.s_in])
+    recurrent.a_out.connect(lif.a_in)
+    readout_.a_out.connect(readout.a_in)
+    readout.a_out.connect(environment.a_in)
+    everyone = [environment, encoder, input_, recurrent, readout_, lif, readout, broadcaster]
+    environment.g_out.connect([process.g_in for process in everyone])
+    broadcaster.r_out.connect([process.r_in for process in everyone])
+    environment.t_out.connect(broadcaster.t_in)
+    encoder.m_out.connect(broadcaster.m_in)
+    ports = (broadcaster.p_in0, broadcaster.p_in1, broadcaster.p_in2)
+    for process, port, size in zip((input_, recurrent, readout_), ports, sizes.values(), strict=True):
+        if size:
+            process.p_out.connect(port)
+    return {process.proc_params["label"]: process for process in everyone}
+
+
+def compile_kernels(start: GraphStart) -> None:
+    """Compile (or load) every kernel of the graph, once, before Lava forks: children inherit the machine code."""
+    network, task = start.experiment.build_network(), get_task(start.experiment.task)
+    constants = network_constants(network)
+    words, none = len(constants.excitatory), 0
+    alive = np.zeros(none, np.uint8)
+    lanes, spikes = np.zeros((none, 64 * words), np.float32), np.zeros((none, words), np.uint64)
+    observations, outputs = (np.zeros((none, n), np.float32) for n in (task.n_observations, task.n_outputs))
+    counts, states = np.zeros((none, 64 * words), np.int16), np.zeros((none, task.state_size))
+    rows, functions = np.zeros((none, words), np.uint64), (task.reset, task.observe, task.step)
+    scale = np.zeros(task.n_observations, np.float32)
+    for dtype in (np.float32, np.uint64):
+        aligned_zeros(0, dtype)
+    population.draw_population(np.zeros((1, words), np.uint64), 0, 0, 0, rows)
+    population.start_membranes(0, 0, MEMBRANE, 1, lanes)
+    population.drive_population(observations, rows, constants.input_weight, alive, lanes)
+    population.deliver_population(spikes, constants.excitatory, rows, alive, counts)
+    population.lif_population(lanes, lanes, lanes, counts, constants.lif, alive, spikes)
+    population.count_population(spikes, constants.excitatory, rows, alive, np.zeros((none, task.n_outputs), np.int32))
+    arrived = np.zeros((none, task.n_outputs), np.int32)
+    population.integrate_population(arrived, constants.alpha_out, constants.trace_gain, alive, outputs)
+    population.scale_population(outputs, constants.output_weight, outputs)
+    population.normalise_population(observations, scale, scale, alive, np.zeros((2, task.n_observations), np.int64))
+    specialise(population.reset_population, functions, 0, 0, 0, states, task.random_size)
+    specialise(population.observe_population, functions, states, alive, observations)
+    specialise(
+        population.step_population,
+        functions,
+        states,
+        outputs,
+        task.max_steps,
+        alive,
+        np.zeros(none),
+        np.zeros(none, np.int64),
+    )
+    two_samples = Broadcast(np.array([-1, 1], np.int32), 0.5)
+    stored_credit(np.full((1, 1), 0.5, np.float32), two_samples, 4, np.zeros((2, 1), np.uint64))

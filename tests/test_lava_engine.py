@@ -1,0 +1,288 @@
+"""The Lava engine: the same bits as the fused engine, and nothing left behind whatever happens."""
+
+import importlib.util
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rsrp_lava.engines.lava as lava_engine
+from drivers import run_network
+from endless_task import ENDLESS
+from rsrp_lava import EngineError, Experiment, load_run, train
+from rsrp_lava.engines.fused import network_constants, projection_planes
+from rsrp_lava.engines.lava_messages import GraphStart
+from rsrp_lava.engines.protocol import Normaliser
+from rsrp_lava.kernels.rollout import Synapses
+
+HERE = Path(__file__).parent
+needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only")
+
+SMALL = {"population": 8, "generations": 3, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 64}}
+LABELS = [
+    *("environment", "input encoder", "input synapses", "recurrent synapses", "readout synapses"),
+    *("LIF", "readout", "reward broadcaster"),
+]
+
+
+def shared_memory():
+    return sorted(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else []
+
+
+def children_of_sessions():
+    """Processes whose command line is a Lava worker's (forked children keep it)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            except OSError:
+                continue
+            if ("lava_worker" in command or "faulty_worker" in command) and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def nothing_left():
+    """No process and no shared memory more than before, at the latest five seconds after the test."""
+    before = shared_memory()
+    yield
+    limit = time.time() + 5
+    while time.time() < limit and (children_of_sessions() or shared_memory() != before):
+        time.sleep(0.05)
+    assert children_of_sessions() == []
+    assert shared_memory() == before
+
+
+@needs_lava
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"reservoir": True},
+        {"reward_transform": "zero_mean"},
+        {"reward_transform": "none", "optimizer": "momentum"},
+        {"optimizer": "adam", "decay": 0.01, "p_bits": 10},
+        {"network": {"n_neurons": 100, "excitatory_ratio": 0.3}, "population": 12},
+    ],
+    ids=str,
+)
+def test_both_engines_end_with_the_same_bits(settings, nothing_left):
+    experiment = Experiment(**{"population": 64, "generations": 3, "evaluation_episodes": 16, "seed": 7, **settings})
+    lava, fused = train(experiment.replace(engine="lava")), train(experiment)
+    assert lava.summary["release_sha256"] == fused.summary["release_sha256"]
+    for ours, theirs in zip(lava.metrics, fused.metrics, strict=True):
+        assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
+
+
+@needs_lava
+def test_a_run_may_change_engines_between_generations(tmp_path, nothing_left):
+    experiment = Experiment(**SMALL, optimizer="adam").replace(generations=4)
+    straight = train(experiment).summary["release_sha256"]
+    out = tmp_path / "run"
+    train(experiment.replace(generations=1), out=out)
+    train(experiment.replace(generations=3, engine="lava"), resume=out)
+    lava_checkpoint = load_run(out)
+    train(experiment.replace(generations=3), out=tmp_path / "fused")
+    fused_checkpoint = load_run(tmp_path / "fused")
+    np.testing.assert_array_equal(lava_checkpoint.normaliser.mean, fused_checkpoint.normaliser.mean)
+    assert train(experiment, resume=out).summary["release_sha256"] == straight
+
+
+@needs_lava
+def test_spikes_of_both_engines_are_equal_for_ten_thousand_substeps(tmp_path):
+    networks, environment_steps = 4, 310
+    experiment = Experiment(population=networks, evaluation_episodes=1, seed=11)
+    network = experiment.build_network()
+    random = np.random.default_rng(0)
+    probabilities = {p.name: random.uniform(0.05, 0.95, (p.n_pre, p.n_post)).astype(np.float32) for p in network.projections}
+    rule = experiment.build_rule()
+    optimizer = {p.name: rule.optimizer.start((p.n_pre, p.n_post)) for p in network.projections}
+    start = GraphStart(experiment, 0, probabilities, optimizer, Normaliser.start(4), None, True)
+    (tmp_path / "start").write_bytes(pickle.dumps(start))
+    steps = 33 * environment_steps
+    script = [sys.executable, HERE / "lava_spikes.py", tmp_path / "start", tmp_path / "spikes.npy", str(steps)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    recorded = np.load(tmp_path / "spikes.npy")
+
+    synapses = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
+    constants = network_constants(network)._replace(substeps=1)
+    for sample in range(networks):
+        start_random = np.zeros(1)
+        lava_engine_uniform(experiment.seed, sample, start_random)
+        state, observations = np.zeros(2), np.zeros((environment_steps, 4), np.float32)
+        ENDLESS.reset(state, start_random)
+        for t in range(environment_steps):
+            ENDLESS.observe(state, observations[t])
+            ENDLESS.step(state, np.zeros(1, np.float32))
+        spikes = np.zeros((steps, recorded.shape[2]), np.uint64)
+        currents, outputs = np.zeros((steps, 256), np.float32), np.zeros((environment_steps, 1), np.float32)
+        run_network(synapses, constants, (experiment.seed, 0, 0), sample, observations, 33, spikes, currents, outputs)
+        assert spikes.any()
+        np.testing.assert_array_equal(recorded[:, sample], spikes)
+
+
+def lava_engine_uniform(seed, sample, out):
+    from rsrp_lava.kernels.random_bits import TASK, fill_uniform
+
+    fill_uniform(seed, 0, sample, TASK, out)
+
+
+@needs_lava
+@pytest.mark.parametrize("phase", ["step", "learn"])
+@pytest.mark.parametrize("label", LABELS)
+def test_a_failing_process_is_named_with_its_traceback(label, phase, monkeypatch, tmp_path, nothing_left):
+    monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("FAULT", f"{label}:{phase}")
+    monkeypatch.setenv("FAULT_TIME", str(tmp_path / "time"))
+    with pytest.raises(EngineError, match=f"'{label}' failed") as caught:
+        train(Experiment(**SMALL, engine="lava"))
+    assert "ValueError: injected fault" in str(caught.value)
+    assert "faulty_worker.py" in str(caught.value)
+    assert time.time() - float((tmp_path / "time").read_text()) < 2  # Lava itself would wait for ever
+
+
+@needs_lava
+def test_children_compile_nothing(monkeypatch, nothing_left):
+    monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("FAULT", "compile:children")
+    experiment = Experiment(**SMALL, optimizer="adam")
+    lava = train(experiment.replace(engine="lava")).summary["release_sha256"]
+    assert lava == train(experiment).summary["release_sha256"]
+
+
+@needs_lava
+def test_single_processes_equal_stock_ones_spike_for_spike():
+    """Between stock RingBuffer and Monitor, in place of stock Dense and LIF. Stock LIF computes in float64, ours in
+    float32: potentials part by less than 10⁻⁴ of a threshold of 20, too little to move a spike here."""
+    done = subprocess.run([sys.executable, HERE / "lava_stock.py"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["currents"] == 0
+    assert report["spikes"] > 10_000
+    assert report["mismatches"] == 0
+    assert report["potential"] < 2e-3
+
+
+@pytest.fixture
+def start_cli(tmp_path):
+    """Start a training run under Lava in its own process; it and its session are ended after the test."""
+    processes = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "rsrp_lava.cli", "train", "cartpole", "--engine", "lava", *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+LONG = ("--population", 64, "--generations", 10_000, "--evaluation-episodes", 4)
+
+
+def wait_for(condition, seconds=40):
+    limit = time.time() + seconds
+    while not condition():
+        assert time.time() < limit
+        time.sleep(0.02)
+
+
+@needs_lava
+def test_a_killed_child_is_reported(start_cli, tmp_path, nothing_left):
+    process = start_cli(*LONG, "--out", tmp_path / "run")
+    wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
+    workers = sorted(children_of_sessions())
+    os.kill(workers[4], signal.SIGKILL)
+    started = time.time()
+    _, errors = process.communicate(timeout=10)
+    assert time.time() - started < 5
+    assert process.returncode == 2
+    assert "Lava" in errors
+    assert load_run(tmp_path / "run").generation >= 1
+
+
+@needs_lava
+@pytest.mark.parametrize("when", ["compiling", "stepping", "learning", "learning late"])
+def test_interrupt_ends_within_five_seconds(when, start_cli, tmp_path, nothing_left):
+    process = start_cli(*LONG, "--out", tmp_path / "run")
+    if when == "compiling":
+        wait_for(children_of_sessions)
+    else:
+        wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
+        time.sleep({"stepping": 0.15, "learning": 0.0, "learning late": 0.5}[when])
+    process.send_signal(signal.SIGINT)
+    started = time.time()
+    _, errors = process.communicate(timeout=10)
+    assert time.time() - started < 5
+    assert process.returncode == 130
+    assert "continue with: rsrp-lava train --resume" in errors
+    assert "Traceback" not in errors
+    load_run(tmp_path / "run")
+
+
+@needs_lava
+def test_sigterm_and_sigkill_leave_nothing(start_cli, tmp_path, nothing_left):
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+        out = tmp_path / f"run{number}"
+        process = start_cli(*LONG, "--out", out)
+        wait_for(lambda out=out: (out / "metrics.jsonl").exists())
+        process.send_signal(number)
+        process.communicate(timeout=10)
+        assert process.returncode == code
+        load_run(out)
+        wait_for(lambda: not children_of_sessions(), 5)
+
+
+@needs_lava
+def test_ten_runs_in_a_row_leave_no_descriptors_handlers_or_start_method(nothing_left):
+    train(Experiment(**SMALL, engine="lava"))
+    descriptors, handlers = len(os.listdir("/proc/self/fd")), logging.getLogger().handlers[:]
+    for seed in range(10):
+        train(Experiment(**{**SMALL, "generations": 1, "seed": seed}, engine="lava"))
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert logging.getLogger().handlers == handlers
+    assert "lava" not in sys.modules
+
+
+@needs_lava
+def test_hardware_that_is_not_there_is_an_error_and_no_silent_simulation(nothing_left):
+    with pytest.raises(EngineError, match=r"hardware backend not installed: Loihi2HwCfg"):
+        train(Experiment(**SMALL, engine="lava", lava_target="loihi2"))
+
+
+def test_without_lava_one_line_says_why_and_how(tmp_path, monkeypatch):
+    monkeypatch.setattr(lava_engine.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError) as caught:
+        train(Experiment(**SMALL, engine="lava"), out=tmp_path / "run")
+    message = str(caught.value)
+    assert "Python 3.10" in message
+    assert "--engine fused" in message
+    assert "\n" not in message
+    assert not (tmp_path / "run").exists()
+
+
+@needs_lava
+@pytest.mark.slow
+def test_cartpole_is_learned_inside_lava(nothing_left):
+    experiment = Experiment(population=128, seed=0)
+    lava, fused = (train(experiment.replace(engine=engine), until=475).summary for engine in ("lava", "fused"))
+    assert lava["final_eval_return"] >= 475
+    assert lava["release_sha256"] == fused["release_sha256"]
+    assert json.dumps(lava)
