@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXECUTED = ("python", "bash", "console")
 FENCE = re.compile(
-    r"(?:^<!-- (?:not executed: (?P<reason>.+?)|(?P<alone>run alone: needs Lava)) -->\n)?^```(?P<language>.*)\n(?P<text>(?s:.*?))^```\s*$",
+    r"(?:^<!-- (?:not executed: (?P<reason>.+?)|(?P<alone>run alone: needs Lava)) -->\n)?"
+    r"^```(?P<language>.*)\n(?P<text>(?s:.*?))^```\s*$",
     re.MULTILINE,
 )
 

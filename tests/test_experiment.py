@@ -247,7 +247,7 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
         "network": {"n_neurons": 8},
     }
     only_one_choice_yet = {"task", "rule", "profile"}
-    assert changed.keys() | only_one_choice_yet | {"generations", "engine"} == Experiment.model_fields.keys()
+    assert changed.keys() | only_one_choice_yet | {"generations", "engine", "lava_target"} == Experiment.model_fields.keys()
     prints = {base.replace(**{name: value}).fingerprint for name, value in changed.items()}
     assert len(prints | {base.fingerprint}) == len(changed) + 1
 
