@@ -64,6 +64,10 @@ class Outcome:
     observations: Observations
 
 
+#: Next generation, its normaliser, mean reward of this one → what every plastic projection has become.
+Learn = Callable[[int, Normaliser, float], tuple[ReleaseProbabilities, dict[str, OptimizerState]]]
+
+
 class StartingState(Protocol):
     """The part of `training.State` that an engine which learns starts from."""
 
@@ -103,8 +107,10 @@ class Engine(Protocol):
         """
         ...
 
-    #: None, or the engine learns itself after `play` of the samples: see `engines.lava.LavaEngine.learn`.
-    learn: Callable[[int, Normaliser, float], tuple[ReleaseProbabilities, dict[str, OptimizerState]]] | None
+    @property
+    def learn(self) -> Learn | None:
+        """None, or how the engine learns by itself after `play` of the samples (`engines.lava.LavaEngine.learn`)."""
+        ...
 
     def close(self) -> None:
         """Release threads, processes and shared memory."""
