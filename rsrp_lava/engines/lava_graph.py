@@ -16,7 +16,6 @@ from rsrp_lava.engines.fused import network_constants, projection_planes
 from rsrp_lava.engines.lava_messages import GraphStart
 from rsrp_lava.kernels import population
 from rsrp_lava.kernels.lanes import aligned_zeros
-from rsrp_lava.kernels.random_bits import MEMBRANE
 from rsrp_lava.kernels.rollout import specialise
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Rsrp, stored_credit
@@ -167,7 +166,7 @@ def compile_kernels(start: GraphStart) -> None:
     for dtype in (np.float32, np.uint64):
         aligned_zeros(0, dtype)
     population.draw_population(np.zeros((1, words), np.uint64), 0, 0, 0, rows)
-    population.start_membranes(0, 0, MEMBRANE, 1, lanes)
+    population.start_membranes(0, 0, 0, 1, lanes)
     population.drive_population(observations, rows, constants.input_weight, alive, lanes)
     population.deliver_population(spikes, constants.excitatory, rows, alive, counts)
     population.lif_population(lanes, lanes, lanes, counts, constants.lif, alive, spikes)
