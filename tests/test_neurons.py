@@ -65,6 +65,7 @@ def test_row_sums_reach_their_limits():
     assert summed(yes, np.arange(256) < 128, everything) == [0] * 256
     assert summed(no, yes, everything) == [0] * 256
     assert summed(yes, yes, ~everything) == [0] * 256
+    assert summed(np.arange(256) < 255, yes, everything) == [255] * 256  # the most that 8-bit counters hold
 
 
 def test_a_spike_reaches_the_targets_of_its_own_row_only():

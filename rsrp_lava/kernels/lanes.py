@@ -144,10 +144,13 @@ def add_where(typingctx: Any, totals: Any, start: Any, word: Any, amount: Any) -
     return types.void(totals, types.intp, types.uint64, totals.dtype), codegen
 
 
-def _signed_row_sum(row_words: int) -> Any:
-    """Make the intrinsic that sums packed rows over `64 * row_words` lanes held in registers (see `sum_rows`)."""
+def _signed_row_sum(row_words: int, counter: ir.IntType) -> Any:
+    """Make the intrinsic that sums packed rows over `64 * row_words` lanes held in registers (see `sum_rows`).
+
+    Unsigned counters of that type, one for each sign, must not overflow.
+    """
     lanes = 64 * row_words
-    counts = ir.VectorType(_I16, lanes)
+    counts, result = ir.VectorType(counter, lanes), ir.VectorType(_I16, lanes)
     zero = ir.Constant(counts, None)
 
     @intrinsic
@@ -158,8 +161,8 @@ def _signed_row_sum(row_words: int) -> Any:
             sign_array = context.make_array(signature.args[1])(context, builder, excitatory_)
             n_words = builder.extract_value(spike_array.shape, 0)
 
-            def add_population(total: ir.Value, flip: int) -> ir.Value:
-                """total + rows of the spiking neurons of one sign; flip = 0: excitatory, -1: inhibitory."""
+            def add_population(flip: int) -> ir.Value:
+                """Sum of the rows of the spiking neurons of one sign; flip = 0: excitatory, -1: inhibitory."""
                 before = builder.block
                 each_word, each_spike, add_row, word_done, done = (
                     builder.append_basic_block(name) for name in ("word", "spike", "row", "word_done", "done")
@@ -168,7 +171,7 @@ def _signed_row_sum(row_words: int) -> Any:
                 builder.position_at_end(each_word)
                 word, word_total = builder.phi(_I64), builder.phi(counts)
                 word.add_incoming(ir.Constant(_I64, 0), before)
-                word_total.add_incoming(total, before)
+                word_total.add_incoming(zero, before)
                 sign = builder.xor(builder.load(builder.gep(sign_array.data, [word])), ir.Constant(_I64, flip))
                 pending0 = builder.and_(builder.load(builder.gep(spike_array.data, [word])), sign)
                 row0 = builder.mul(builder.shl(word, ir.Constant(_I64, 6)), stride_)
@@ -197,12 +200,11 @@ def _signed_row_sum(row_words: int) -> Any:
                 word_total.add_incoming(running, word_done)
                 builder.cbranch(builder.icmp_signed("<", next_word, n_words), each_word, done)
                 builder.position_at_end(done)
-                return running
+                return running if counter is _I16 else builder.zext(running, result)
 
-            excitation = add_population(zero, 0)
-            negated = add_population(builder.sub(zero, excitation), -1)
-            place = _pointer(context, builder, signature.args[5], out_, builder.mul(column_, ir.Constant(_I64, 64)), counts)
-            builder.store(builder.sub(zero, negated), place, align=2)
+            difference = builder.sub(add_population(0), add_population(-1))
+            place = _pointer(context, builder, signature.args[5], out_, builder.mul(column_, ir.Constant(_I64, 64)), result)
+            builder.store(difference, place, align=2)
             return context.get_dummy_value()
 
         return types.void(spikes, excitatory, rows, types.intp, types.intp, out), codegen
@@ -210,8 +212,9 @@ def _signed_row_sum(row_words: int) -> Any:
     return signed_row_sum
 
 
-_sum_one_word = _signed_row_sum(1)
-_sum_four_words = _signed_row_sum(4)
+_sum_one_word = _signed_row_sum(1, _I16)
+_sum_four_words = _signed_row_sum(4, _I16)
+_sum_four_words_of_few = _signed_row_sum(4, _I8)
 
 
 @njit(nogil=True)
@@ -220,7 +223,7 @@ def sum_rows(spikes, excitatory, rows, out):
 
         out[j] = Σ_i s_i · θ_ij · spike_i        s_i = +1 excitatory, −1 inhibitory presynaptic neuron
 
-    Work grows with the number of spikes, not of neurons: one masked add a spike and 32 targets.
+    Work grows with the number of spikes, not of neurons: one masked add a spike and 64 targets (8-bit counters).
 
     Parameters
     ----------
@@ -230,9 +233,15 @@ def sum_rows(spikes, excitatory, rows, out):
     out : int16, shape (64 · n_post_words,)     written; exact for up to 32,767 neurons of each sign
     """
     stride = out.shape[0] // 64
+    n_spikes = 0
+    for w in range(spikes.shape[0]):
+        n_spikes += popcount(spikes[w])
     column = 0
     while column + 4 <= stride:
-        _sum_four_words(spikes, excitatory, rows, stride, column, out)
+        if n_spikes < 256:  # 8-bit counters suffice, at half the work
+            _sum_four_words_of_few(spikes, excitatory, rows, stride, column, out)
+        else:
+            _sum_four_words(spikes, excitatory, rows, stride, column, out)
         column += 4
     while column < stride:
         _sum_one_word(spikes, excitatory, rows, stride, column, out)
