@@ -1,37 +1,156 @@
-"""Load and validate a profile."""
+"""Read, merge and validate profiles.
+
+A file is a tree of sections; every number in it is a leaf `{value, unit, source, status}`. `extends: other` starts from
+another profile and replaces the leaves it names, so an ablation is a file of one leaf.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
 from importlib import resources
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ValidationError
 
-from rsrp_lava.errors import ExperimentError, unknown_name
+from rsrp_lava.errors import ProfileError, unknown_name
+from rsrp_lava.hardware_profiles.schema import Fact, Profile, Section
 
-
-class Profile(BaseModel):
-    """The arithmetic a network runs in."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    summary: str
-    source: str
-    arithmetic: Literal["float32"]
-    p_bits: int = Field(ge=2, le=32, description="width of the comparator that draws a release")
+#: Keys of a file that are text about the profile, not facts about the chip.
+_ABOUT = ("name", "summary", "provenance")
 
 
 def profile_names() -> list[str]:
-    """Names of all profiles, sorted."""
+    """Names of all profiles that come with the package, sorted."""
     folder = resources.files("rsrp_lava.hardware_profiles")
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_profile(name: str) -> Profile:
-    """The profile of that name; `ExperimentError` names the nearest one if there is none."""
-    if name not in profile_names():
-        raise ExperimentError(unknown_name("profile", name, profile_names()))
-    text = resources.files("rsrp_lava.hardware_profiles").joinpath(f"{name}.yaml").read_text("utf-8")
-    return Profile.model_validate(yaml.safe_load(text))
+def load_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Profile:
+    """The profile of that name, or of a YAML file.
+
+    Parameters
+    ----------
+    name : one of `profile_names()`, or the path of a file that ends in .yaml
+    overrides : values that replace the profile's, by dotted path: {"learning_storage.p_bits": 4}
+
+    Raises `ProfileError` with the path of the key that is wrong.
+    """
+    return _load(name, json.dumps(dict(overrides or {}), sort_keys=True))
+
+
+@functools.lru_cache(maxsize=256)
+def _load(name: str, overrides: str) -> Profile:
+    tree = _read(name, ())
+    for path, value in json.loads(overrides).items():
+        _override(tree, path, value, name)
+    facts: dict[str, Fact] = {}
+    values = _values(name, tree, Profile, "", facts)
+    digest = hashlib.sha256(json.dumps({k: v for k, v in values.items() if k not in _ABOUT}, sort_keys=True).encode())
+    try:
+        return Profile.model_validate({**values, "facts": facts, "digest": digest.hexdigest()})
+    except ValidationError as error:
+        raise ProfileError(f"profile {name}: {_explain(error)}") from None
+
+
+def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    """The tree of a profile, merged with those it extends."""
+    if name in seen:
+        raise ProfileError(f"profile {name}: extends itself ({' → '.join([*seen, name])}); let one of them stand alone")
+    if name.endswith((".yaml", ".yml")):
+        try:
+            text = Path(name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text"
+            raise ProfileError(f"profile {name}: cannot be read ({reason.lower()}); give the path of a YAML file") from None
+    elif name in profile_names():
+        text = resources.files("rsrp_lava.hardware_profiles").joinpath(f"{name}.yaml").read_text("utf-8")
+    else:
+        raise ProfileError(unknown_name("profile", name, profile_names()))
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problem = str(error).replace("\n", " ")
+        raise ProfileError(f"profile {name}: not valid YAML: {problem}") from None
+    if not isinstance(tree, dict):
+        raise ProfileError(f"profile {name}: must hold the sections of a profile (docs/hardware.md)")
+    parent = tree.pop("extends", None)
+    return _merge(_read(str(parent), (*seen, name)), tree) if parent is not None else tree
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`; a leaf (it holds a value) is replaced as a whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merge(below[key], value) if both and "value" not in value else value
+    return merged
+
+
+def _override(tree: dict[str, Any], path: str, value: Any, name: str) -> None:
+    *sections, last = path.split(".")
+    place: Any = tree
+    for section in sections:
+        place = place.get(section) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or not isinstance(place.get(last), dict) or "value" not in place[last]:
+        raise ProfileError(f"profile_overrides: profile {name} has no {path}; see docs/hardware.md for the paths there are")
+    place[last] = {**place[last], "value": value, "source": "override of the experiment", "status": "inferred"}
+
+
+def _values(name: str, tree: Any, model: type[BaseModel], path: str, facts: dict[str, Fact]) -> dict[str, Any]:
+    """The tree without units and sources, which go into `facts`; what is not a section or a proper leaf is refused."""
+    values: dict[str, Any] = {}
+    for key, entry in tree.items():
+        place = f"{path}{key}"
+        field = model.model_fields.get(key)
+        if field is None or (path == "" and key in ("facts", "digest")):
+            raise ProfileError(f"profile {name}: {place}: {unknown_name('key', str(key), model.model_fields)}")
+        section = _section(field.annotation)
+        if path == "" and key in _ABOUT:
+            values[key] = entry
+        elif section is not None:
+            if entry is not None and not isinstance(entry, dict):
+                raise ProfileError(f"profile {name}: {place}: must be a section, not {entry!r}")
+            values[key] = None if entry is None else _values(name, entry, section, f"{place}.", facts)
+        else:
+            extra = field.json_schema_extra
+            values[key] = _leaf(name, entry, place, extra["unit"] if isinstance(extra, dict) else None, facts)
+    return values
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """The section class of a field, if it is one (or one or null)."""
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
+
+
+def _leaf(name: str, entry: Any, place: str, unit: Any, facts: dict[str, Fact]) -> Any:
+    keys = "{value, source, status}" if unit is None else f"{{value, unit: {unit}, source, status}}"
+    if not isinstance(entry, dict) or "value" not in entry:
+        raise ProfileError(f"profile {name}: {place}: must be {keys}, not {entry!r}")
+    if entry.get("unit") != unit:
+        raise ProfileError(f"profile {name}: {place}.unit: {entry.get('unit')!r} — must be {unit!r}")
+    try:
+        facts[place] = Fact.model_validate({key: value for key, value in entry.items() if key != "value"})
+    except ValidationError as error:
+        raise ProfileError(f"profile {name}: {place}.{_explain(error)}; a leaf is {keys}") from None
+    return entry["value"]
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for mistake in error.errors():
+        path = ".".join(str(part) for part in mistake["loc"])
+        if mistake["type"] == "value_error":
+            problems.append(f"{path}.{mistake['ctx']['error']}" if path else str(mistake["ctx"]["error"]))
+        elif mistake["type"] == "missing":
+            problems.append(f"{path}: is missing")
+        else:
+            problems.append(f"{path}: {mistake['input']!r} — {mistake['msg'][0].lower()}{mistake['msg'][1:]}")
+    return "; ".join(problems)

@@ -14,6 +14,14 @@ class ExperimentError(RsrpError):
     """An experiment that cannot be run: unknown name, value out of range, bad YAML."""
 
 
+class ProfileError(ExperimentError):
+    """A hardware profile that does not exist or is not valid."""
+
+
+class MappingError(RsrpError):
+    """A network that a chip cannot hold or compute: which rule, which object, what is used, the limit, the way out."""
+
+
 class RunFolderError(RsrpError):
     """A run folder that cannot be created, read, written or resumed."""
 

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from rsrp_lava.errors import ExperimentError, unknown_name
-from rsrp_lava.hardware_profiles import load_profile, profile_names
+from rsrp_lava.hardware_profiles import Profile, load_profile
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp
+from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.network import Network, NetworkOptions
 from rsrp_lava.tasks import get_task, recipe, task_names
@@ -45,7 +46,10 @@ class _Fields(BaseModel):
     lava_target: Literal["simulation", "loihi2"] = Field(
         "simulation", description="what engine lava runs on: simulation, or loihi2 (needs Intel's lava-loihi)"
     )
-    profile: str = Field("ideal", description="arithmetic of the hardware (rsrp-lava profiles)")
+    profile: str = Field("ideal", description="hardware to compute as: a name (rsrp-lava profiles) or a YAML file")
+    profile_overrides: dict[str, bool | int | float | str | None] = Field(
+        default_factory=dict, description="values that replace the profile's, by path: learning_storage.p_bits: 4"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="everything random follows from it")
     population: int = Field(256, ge=2, le=2**20, description="training samples a generation")
     generations: int = Field(70, ge=1, le=10**9, description="generations to train")
@@ -77,7 +81,6 @@ class _Fields(BaseModel):
             ("task", self.task, task_names()),
             ("rule", self.rule, RULES),
             ("engine", self.engine, ENGINES),
-            ("profile", self.profile, profile_names()),
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("reward_transform", self.reward_transform, TRANSFORMS),
         ):
@@ -85,8 +88,13 @@ class _Fields(BaseModel):
                 raise ValueError(unknown_name(what, name, known))
         if isinstance(self.learning_rate, float) and self.learning_rate <= 0:
             raise ValueError(f"learning_rate: {self.learning_rate:g} must be above 0, or auto")
-        bits = self.comparator_bits
-        if self.epsilon * 2**bits < 0.5:
+        bits, storage = self.comparator_bits, self.hardware.learning_storage
+        if storage.p_bits is not None and storage.p_bits > bits:
+            raise ValueError(
+                f"p_bits: a comparator of {bits} bits cannot tell apart stored probabilities of {storage.p_bits} bits; "
+                "raise p_bits, or lower learning_storage.p_bits"
+            )
+        if storage.p_bits is None and self.epsilon * 2**bits < 0.5:
             raise ValueError(
                 f"epsilon: {self.epsilon:g} rounds to 0 in a comparator of p_bits = {bits}, whose step is {2.0**-bits:g}; "
                 f"raise epsilon to at least {2.0 ** -(bits + 1):g}, or p_bits (up to 32)"
@@ -94,9 +102,14 @@ class _Fields(BaseModel):
         return self
 
     @property
+    def hardware(self) -> Profile:
+        """The profile, with its overrides."""
+        return load_profile(self.profile, self.profile_overrides)
+
+    @property
     def comparator_bits(self) -> int:
         """`p_bits`, or the profile's."""
-        return load_profile(self.profile).p_bits if self.p_bits == "auto" else self.p_bits
+        return self.hardware.p_bits if self.p_bits == "auto" else self.p_bits
 
 
 class Experiment(_Fields):
@@ -136,6 +149,7 @@ class Experiment(_Fields):
     def fingerprint(self) -> str:
         """SHA-256 of every setting that decides the release probabilities; length of training and engine do not."""
         settings = {name: value for name, value in self.model_dump().items() if name not in _NOT_IN_FINGERPRINT}
+        settings["profile"] = self.hardware.digest  # what the profile says, not what it is called
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: Experiment) -> str:
@@ -158,6 +172,9 @@ class Experiment(_Fields):
             parts.append(self.reward_transform)
         if self.reservoir:
             parts.append("reservoir")
+        if self.profile != "ideal" or self.profile_overrides:
+            overrides = (f"{path.split('.')[-1]} = {value}" for path, value in self.profile_overrides.items())
+            parts.append(" ".join([Path(self.profile).stem, *overrides]))
         return ", ".join(parts)
 
     def build_network(self) -> Network:
@@ -167,8 +184,9 @@ class Experiment(_Fields):
 
     def build_rule(self) -> Rsrp:
         """The plasticity rule, with its learning rate resolved."""
-        optimizer = OPTIMIZERS[self.optimizer]
-        return Rsrp(optimizer, self.resolved_learning_rate, self.epsilon, self.decay)
+        kept = self.hardware.learning_storage
+        storage = Storage(kept.p_bits, kept.rounding, kept.zero, kept.one)
+        return Rsrp(OPTIMIZERS[self.optimizer], self.resolved_learning_rate, self.epsilon, self.decay, storage)
 
     @property
     def resolved_learning_rate(self) -> float:

@@ -19,8 +19,9 @@ from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import ExperimentError, Interrupted, RunFolderError
 from rsrp_lava.experiment import Experiment
+from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learning.optimizers import OptimizerState
-from rsrp_lava.learning.rsrp import entropy_bits, release_credit
+from rsrp_lava.learning.rsrp import Update, entropy_bits, release_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
 from rsrp_lava.network import Network, ReleaseProbabilities, release_sha256
 from rsrp_lava.run_folder import Checkpoint, RunFolder
@@ -215,10 +216,11 @@ def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: St
     sampled = engine.play(state.probabilities, state.normaliser, state.generation, experiment.population)
     normaliser, mean = state.normaliser.update(sampled.observations), mean_reward(sampled.returns)
     if engine.learn is not None:
-        probabilities, optimizer = engine.learn(state.generation + 1, normaliser, mean)
+        updates = engine.learn(state.generation + 1, normaliser, mean)
     else:
-        probabilities, optimizer = _learn(experiment, engine.network, pool, state, sampled)
-    state.probabilities, state.optimizer = state.probabilities | probabilities, state.optimizer | optimizer
+        updates = _learn(experiment, engine.network, pool, state, sampled)
+    for name, update in updates.items():
+        state.probabilities[name], state.optimizer[name] = update.probability, update.optimizer
     state.normaliser, state.previous_mean = normaliser, mean
     state.sampled_return = float(np.nanmean(sampled.returns))
     state.env_steps += int(sampled.steps.sum())
@@ -231,27 +233,36 @@ def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: St
         "entropy_bits": entropy,
         "env_steps": state.env_steps,
     }
+    profile = experiment.hardware
+    if profile.arithmetic == "integer":
+        record["events"] = dict(zip(EVENTS, (sampled.events + evaluation.events).tolist(), strict=True))
+    if profile.learning_storage.p_bits is not None:
+        record |= _storage_record(updates)
     state.generation += 1
     return record
 
 
-def _learn(
-    experiment: Experiment, network: Network, pool: Threads, state: State, sampled: Outcome
-) -> tuple[ReleaseProbabilities, dict[str, OptimizerState]]:
-    """Rank, broadcast, update: new release probabilities and optimizer state of the plastic projections."""
+def _storage_record(updates: dict[str, Update]) -> Record:
+    """What few-bit probabilities do: the part of the updates that rounding took away, and of synapses stuck at 0 or 1."""
+    asked, lost = (sum(getattr(update, field) for update in updates.values()) for field in ("asked", "lost"))
+    plastic = [update.probability for update in updates.values()]
+    stuck = sum(int(((rho == 0) | (rho == 1)).sum()) for rho in plastic)
+    return {"lost_updates": lost / max(1, asked), "stuck": stuck / sum(rho.size for rho in plastic)}
+
+
+def _learn(experiment: Experiment, network: Network, pool: Threads, state: State, sampled: Outcome) -> dict[str, Update]:
+    """Rank, broadcast, update: what every plastic projection becomes."""
     rule, bits = experiment.build_rule(), experiment.comparator_bits
     broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
-    probabilities, optimizer = {}, {}
+    updates = {}
     for index, projection in enumerate(network.projections):
         if projection.plastic:
             name = projection.name
             rows = projection.to_rows(state.probabilities[name])
             key = (experiment.seed, state.generation, index)
             credit = projection.from_rows(release_credit(rows, broadcast, bits, key, pool.map_ranges))
-            probabilities[name], optimizer[name] = rule.update(
-                state.probabilities[name], credit, broadcast, state.optimizer[name]
-            )
-    return probabilities, optimizer
+            updates[name] = rule.update(state.probabilities[name], credit, broadcast, state.optimizer[name], key)
+    return updates
 
 
 def _evaluation_record(evaluation: Outcome) -> Record:

@@ -1,11 +1,14 @@
 """Compiled entry points for the tests, where a kernel can only be called from compiled code or its state must be seen."""
 
+import numpy as np
+
+from rsrp_lava.kernels.arithmetic import input_drive
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.lanes import sum_rows
 from rsrp_lava.kernels.neurons import lif_step
 from rsrp_lava.kernels.random_bits import threefry
 from rsrp_lava.kernels.release import draw_words
-from rsrp_lava.kernels.rollout import allocate_state, input_drive, simulate, start_sample
+from rsrp_lava.kernels.rollout import allocate_state, simulate, start_sample
 
 
 @kernel
@@ -46,11 +49,12 @@ def run_network(synapses, constants, key, sample, observations, calls, spikes, c
     """
     state = allocate_state(synapses, constants, outputs.shape[1])
     start_sample(state, synapses, constants, key[0], key[1], sample, key[2])
+    events = np.zeros(3, np.int64)
     row = 0
     for t in range(observations.shape[0]):
-        input_drive(observations[t], state.input_rows, constants.input_weight, state.drive)
+        input_drive(constants.input, observations[t], state.input_rows, state.drive, events)
         for _ in range(calls):
-            simulate(state, constants)
+            simulate(state, constants, events)
             spikes[row] = state.spikes
             currents[row] = state.u
             row += 1

@@ -16,11 +16,12 @@ from numba import njit
 import naive
 import rsrp_lava.kernels
 from drivers import copy_start
-from rsrp_lava.engines.fused import FusedEngine, network_constants, projection_planes, reservoir_release
+from rsrp_lava.engines.fused import FusedEngine, projection_planes, reservoir_release
 from rsrp_lava.engines.protocol import Normaliser, Observations
 from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses
+from rsrp_lava.mapping import floating_constants
 from rsrp_lava.network import Network, NetworkOptions
 from rsrp_lava.tasks import get_task
 
@@ -46,7 +47,8 @@ class Engines:
         self.opened = []
 
     def __call__(self, network=None, threads=1, seed=7, task=TASK, p_bits=16):
-        engine = FusedEngine(network or make_network(), task, seed, p_bits, Threads(threads))
+        network = network or make_network()
+        engine = FusedEngine(network, floating_constants(network), task, seed, p_bits, Threads(threads))
         self.opened.append(engine)
         engine.prepare(None)
         return engine
@@ -277,7 +279,7 @@ def test_a_reservoir_keeps_its_recurrent_synapses(open_engine):
     planes = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
     inputs = []
     for key, sample in (((7, 0, 0), 0), ((7, 0, 0), 1), ((7, 9, 0), 0), ((7, 0, naive.EVALUATION), 0)):
-        _, input_rows, rows, _ = copy_start(planes, network_constants(network), 1, key, sample)
+        _, input_rows, rows, _ = copy_start(planes, floating_constants(network), 1, key, sample)
         np.testing.assert_array_equal(unpack_bits(rows, (100, 100)), release)
         inputs.append(input_rows.tobytes())
     assert len(set(inputs[:3])) == 3
@@ -295,7 +297,7 @@ import sys
 import numpy as np
 from copied.credit import sum_credit
 from copied.release import draw_release
-planes = np.random.default_rng(0).integers(0, 2**64, (4, 2), np.uint64)
+planes = np.random.default_rng(0).integers(0, 2**64, (5, 2), np.uint64)
 words, credit = np.zeros(2, np.uint64), np.zeros(128, np.int64)
 if sys.argv[1] == "release":
     draw_release(planes, 1, 2, 3, 4, words)

@@ -5,9 +5,10 @@ import pytest
 
 import naive
 from drivers import copy_start, run_network
-from rsrp_lava.engines.fused import network_constants, projection_planes
+from rsrp_lava.engines.fused import projection_planes
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses
+from rsrp_lava.mapping import floating_constants
 from rsrp_lava.network import Network, NetworkOptions
 
 SUBSTEPS = 33
@@ -30,7 +31,7 @@ class Run:
     """What the compiled network did: spikes and currents after every call of `simulate`, outputs after every observation."""
 
     def __init__(self, network, probabilities, observations, key=(1, 2, 0), sample=3, one_by_one=True, p_bits=16):
-        constants = network_constants(network)
+        constants = floating_constants(network)
         if one_by_one:
             constants = constants._replace(substeps=1)
         calls = SUBSTEPS if one_by_one else 1
@@ -89,7 +90,7 @@ def test_spikes_and_outputs_equal_the_twin_bit_for_bit(case):
 
 def test_a_sample_starts_from_nothing_but_its_own_draws():
     network = make_network(n_neurons=100)
-    constants, probabilities = network_constants(network), random_probabilities(network, 1)
+    constants, probabilities = floating_constants(network), random_probabilities(network, 1)
     planes = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
     for key, sample in (((1, 2, 0), 3), ((1, 2, 0), 4), ((1, 3, 0), 3), ((1, 2, naive.EVALUATION), 3)):
         twin = twin_of(network, probabilities, key, sample)

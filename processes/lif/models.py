@@ -1,4 +1,4 @@
-"""CPU models of the leaky integrate-and-fire neurons. A fixed-point twin joins them under the tag `fixed_pt`."""
+"""CPU models of the leaky integrate-and-fire neurons."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.neurons import LifConstants
 from rsrp_lava.kernels.population import lif_population, lif_vector, start_membranes
@@ -43,40 +44,62 @@ class LIFModel(PyLoihiProcessModel):
         self.s_out.send(self.spikes)
 
 
-@implements(proc=LIFPopulation, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class LIFPopulationModel(PopulationModel):
-    """A population of networks, float32."""
+class NeuronsModel(PopulationModel):
+    """A population of networks. Subclasses say in which numbers."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16)
-    drive_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.uint64)
+    e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
+    dtype: type
 
     def build(self) -> None:
         """State of all samples, aligned for the kernels."""
         words = self.parameters["words"]
         lanes = (self.total, 64 * words)
-        self.u, self.v, self.drive = (aligned_zeros(self.total * 64 * words, np.float32).reshape(lanes) for _ in range(3))
+        self.u, self.v, self.drive = (aligned_zeros(self.total * 64 * words, self.dtype).reshape(lanes) for _ in range(3))
         self.spikes = aligned_zeros(self.total * words, np.uint64).reshape(self.total, words)
+        self.events = np.zeros(len(EVENTS), np.int64)
         self.seed, generation = self.parameters["key"]
         self._start(generation)
 
     def _start(self, generation: int) -> None:
         self.u[:], self.v[:], self.spikes[:] = 0, 0, 0
+        lif = self.parameters["constants"]
         for phase, v in ((0, self.v[: self.samples]), (EVALUATION, self.v[self.samples :])):
-            start_membranes(self.seed, generation, phase, self.parameters["n_neurons"], v)
+            start_membranes(lif, self.seed, generation, phase, self.parameters["n_neurons"], v)
 
     def step(self) -> None:
         """One simulation step."""
         if self.substep == 0:
             self.drive[:] = self.drive_in.recv()
-        delivered = self.a_in.recv()
-        lif_population(self.u, self.v, self.drive, delivered, self.parameters["constants"], self.alive, self.spikes)
+        delivered, lif = self.a_in.recv(), self.parameters["constants"]
+        lif_population(lif, self.u, self.v, self.drive, delivered, self.alive, self.spikes, self.events)
         self.s_out.send(self.spikes)
 
     def learn(self) -> None:
-        """Start the next episode from new potentials."""
+        """Report what was lost; start the next episode from new potentials."""
+        self.e_out.send(self.events)
+        self.events[:] = 0
         generation = next_generation(self.r_in.recv())
         if generation is not None:
             self._start(generation)
+
+
+@implements(proc=LIFPopulation, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class LIFPopulationModel(NeuronsModel):
+    """float32."""
+
+    drive_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
+    dtype = np.float32
+
+
+@implements(proc=LIFPopulation, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class LIFPopulationFixedModel(NeuronsModel):
+    """int32, as the profile's chip computes."""
+
+    drive_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    dtype = np.int32

@@ -8,6 +8,7 @@ import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
+from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.processes.population import OwnProcess, PopulationProcess
 
 
@@ -64,10 +65,13 @@ class LIFPopulation(PopulationProcess):
     Ports (S samples, W words of 64 neurons)
     ----------------------------------------
     a_in : int16, (S, 64 W)        signed number of released synapses that carried a spike
-    drive_in : float32, (S, 64 W)  input current, at the first substep of an environment step
+    drive_in : float32, (S, 64 W)  input current, at the first substep of an environment step; int32 under `fixed_pt`
     s_out : uint64, (S, W)         spikes, neuron i in bit i % 64 of word i // 64
+    e_out : int64, (3,)            what integers lost (kernels/arithmetic.EVENTS), in the learning phase
 
-    Parameters: `constants` (kernels.neurons.LifConstants), `n_neurons`, `key` (seed, generation).
+    Under `fixed_pt` the arithmetic is the chip's: kernels/fixed_point.py.
+
+    Parameters: `constants` (LifConstants or FixedLif), `n_neurons`, `key` (seed, generation).
     """
 
     def __init__(self, *, samples: int, evaluation: int, words: int, **parameters: Any) -> None:
@@ -76,3 +80,4 @@ class LIFPopulation(PopulationProcess):
         self.a_in = InPort(shape=(total, 64 * words))
         self.drive_in = InPort(shape=(total, 64 * words))
         self.s_out = OutPort(shape=(total, words))
+        self.e_out = OutPort(shape=(len(EVENTS),))

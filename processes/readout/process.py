@@ -6,6 +6,7 @@ from typing import Any
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 
+from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.processes.population import PopulationProcess
 
 
@@ -17,13 +18,15 @@ class Readout(PopulationProcess):
 
     Ports
     -----
-    a_in : int32, (S, n_outputs)       signed number of released synapses that carry a spike
+    a_in : int32, (S, counts)          signed number of released synapses that carry a spike, padded to whole lanes
     a_out : float32, (S, n_outputs)
+    e_out : int64, (3,)                what integers lost (kernels/arithmetic.EVENTS), in the learning phase
 
-    Parameters: `constants` = (alpha_out, trace_gain, output_weight), float32.
+    Parameters: `constants` (ReadoutConstants or FixedReadout).
     """
 
-    def __init__(self, *, samples: int, evaluation: int, n_outputs: int, **parameters: Any) -> None:
+    def __init__(self, *, samples: int, evaluation: int, n_outputs: int, counts: int, **parameters: Any) -> None:
         super().__init__(samples=samples, evaluation=evaluation, n_outputs=n_outputs, **parameters)
-        self.a_in = InPort(shape=(samples + evaluation, n_outputs))
+        self.a_in = InPort(shape=(samples + evaluation, counts))
         self.a_out = OutPort(shape=(samples + evaluation, n_outputs))
+        self.e_out = OutPort(shape=(len(EVENTS),))

@@ -21,6 +21,7 @@ class RewardBroadcasterModel(PopulationModel):
 
     t_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
     m_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
+    e_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     r_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float64)
     p_in0: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
     p_in1: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
@@ -36,8 +37,8 @@ class RewardBroadcasterModel(PopulationModel):
     def learn(self) -> None:
         """Tell the engine; transform, broadcast, collect."""
         link, n = self.parameters["link"], self.samples
-        returns, sums = self.t_in.recv(), self.m_in.recv()
-        link.send(("played", returns[:, 0], returns[:, 1].astype(np.int64), sums))
+        returns, sums, events = self.t_in.recv(), self.m_in.recv(), self.e_in.recv()
+        link.send(("played", returns[:, 0], returns[:, 1].astype(np.int64), sums, events))
         order = link.recv()
         message = np.zeros(broadcast_size(n, self.parameters["n_inputs"]))
         if order is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 
+from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.processes.population import PopulationProcess, broadcast_size
 
 
@@ -22,6 +23,7 @@ class RewardBroadcaster(PopulationProcess):
     -----
     t_in : float64, (S, 2)         returns and steps, from the environment
     m_in : int64, (2, n_inputs)    sums of observations, from the encoder
+    e_in : int64, (3,)             what integers lost, summed over all senders
     r_out : float64                broadcast, to everyone (processes/population.py)
     p_in0, p_in1, … : float64      new state of each plastic projection, for the checkpoint
 
@@ -35,5 +37,6 @@ class RewardBroadcaster(PopulationProcess):
         super().__init__(samples=samples, evaluation=evaluation, n_inputs=n_inputs, state_sizes=state_sizes, **parameters)
         self.t_in = InPort(shape=(samples + evaluation, 2))
         self.m_in = InPort(shape=(2, n_inputs))
+        self.e_in = InPort(shape=(len(EVENTS),))
         self.r_out = OutPort(shape=(broadcast_size(samples, n_inputs),))
         self.p_in0, self.p_in1, self.p_in2 = (InPort(shape=(max(1, size),)) for size in state_sizes)

@@ -12,6 +12,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.population import (
     count_population,
@@ -92,21 +93,49 @@ class StochasticSynapsesModel(PopulationModel):
         self._draw()
 
 
-@implements(proc=InputSynapses, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class InputSynapsesModel(StochasticSynapsesModel):
-    """Graded input, once an environment step."""
+class GradedInputModel(StochasticSynapsesModel):
+    """Graded input, once an environment step. Subclasses say in which numbers."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
-    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float32)
-    out_dtype = np.float32
+    e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
+
+    def build(self) -> None:
+        """Nothing has been cut yet."""
+        super().build()
+        self.events = np.zeros(len(EVENTS), np.int64)
 
     def step(self) -> None:
         """Currents of the new observations."""
         if self.substep == 0:
-            drive_population(self.s_in.recv(), self.rows, self.parameters["weight"], self.alive, self.out)
+            inputs = self.parameters["constants"].input
+            drive_population(inputs, self.s_in.recv(), self.rows, self.alive, self.out, self.events)
             self.a_out.send(self.out)
+
+    def learn(self) -> None:
+        """Report what was cut, then learn."""
+        self.e_out.send(self.events)
+        self.events[:] = 0
+        super().learn()
+
+
+@implements(proc=InputSynapses, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class InputSynapsesModel(GradedInputModel):
+    """float32 currents."""
+
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float32)
+    out_dtype = np.float32
+
+
+@implements(proc=InputSynapses, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class InputSynapsesFixedModel(GradedInputModel):
+    """int32 currents: bias mantissas, shifted."""
+
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    out_dtype = np.int32
 
 
 @implements(proc=RecurrentSynapses, protocol=LoihiProtocol)
@@ -122,14 +151,15 @@ class RecurrentSynapsesModel(StochasticSynapsesModel):
     def step(self) -> None:
         """One simulation step."""
         self.a_out.send(self.out)
-        deliver_population(self.s_in.recv(), self.parameters["excitatory"], self.rows, self.alive, self.out)
+        excitatory = self.parameters["constants"].excitatory
+        deliver_population(self.s_in.recv(), excitatory, self.rows, self.alive, self.out)
 
 
 @implements(proc=ReadoutSynapses, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("floating_pt", "fixed_pt")
 class ReadoutSynapsesModel(StochasticSynapsesModel):
-    """Delivers this step's spikes."""
+    """Delivers this step's spikes, or, with a delay, those of the previous step."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.uint64)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
@@ -137,5 +167,9 @@ class ReadoutSynapsesModel(StochasticSynapsesModel):
 
     def step(self) -> None:
         """One simulation step."""
-        count_population(self.s_in.recv(), self.parameters["excitatory"], self.rows, self.alive, self.out)
-        self.a_out.send(self.out)
+        constants, n_outputs = self.parameters["constants"], self.synapses.projection.n_post
+        if constants.readout_delay:
+            self.a_out.send(self.out)
+        count_population(self.s_in.recv(), constants.excitatory, self.rows, n_outputs, self.alive, self.out)
+        if not constants.readout_delay:
+            self.a_out.send(self.out)

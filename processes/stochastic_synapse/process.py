@@ -8,6 +8,7 @@ import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
+from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.processes.population import OwnProcess, PopulationProcess
 
 
@@ -60,10 +61,11 @@ class StochasticSynapses(PopulationProcess):
     Ports (S samples)
     -----------------
     s_in : "input": float32, (S, n_inputs); else uint64, (S, words of the presynaptic population)
-    a_out : "input": float32, "recurrent": int16, (S, lanes of the postsynaptic population); "readout": int32, (S, n_outputs)
+    a_out : "input": float32 or int32, "recurrent": int16, (S, lanes of the postsynaptic population);
+            "readout": int32, (S, lanes of the readout)
     p_out : float64, (state_size,)      new ρ and optimizer state, for the host's checkpoint
 
-    Parameters: `kind`, `synapses` (its probabilities and rule: engines/lava.py), `excitatory`, `weight`.
+    Parameters: `kind`, `synapses` (its probabilities and rule: engines/lava_graph.py), `constants` (NetworkConstants).
     """
 
     def __init__(
@@ -77,7 +79,14 @@ class StochasticSynapses(PopulationProcess):
 
 
 class InputSynapses(StochasticSynapses):
-    """Graded observations to neurons: float32 in, float32 current out, once an environment step."""
+    """Graded observations to neurons, once an environment step: float32 in, float32 current out (int32 under `fixed_pt`).
+
+    e_out : int64, (3,)     what integers lost (kernels/arithmetic.EVENTS), in the learning phase
+    """
+
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(**parameters)
+        self.e_out = OutPort(shape=(len(EVENTS),))
 
 
 class RecurrentSynapses(StochasticSynapses):

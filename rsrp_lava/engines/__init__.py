@@ -19,7 +19,10 @@ def open_engine(experiment: Experiment, threads: Threads, seed: int | None = Non
         threads.close()
         return LavaEngine(experiment)
     from rsrp_lava.engines.fused import FusedEngine
+    from rsrp_lava.mapping import kernel_constants
     from rsrp_lava.tasks import get_task
 
     seed = experiment.seed if seed is None else seed
-    return FusedEngine(experiment.build_network(), get_task(experiment.task), seed, experiment.comparator_bits, threads)
+    network = experiment.build_network()
+    constants = kernel_constants(network, experiment.hardware)
+    return FusedEngine(network, constants, get_task(experiment.task), seed, experiment.comparator_bits, threads)

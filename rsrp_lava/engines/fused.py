@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,38 +10,15 @@ import numpy as np
 
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.kernels.neurons import LifConstants
+from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.random_bits import EVALUATION, RESERVOIR
 from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, unpack_bits
-from rsrp_lava.kernels.rollout import STATISTIC_UNIT, NetworkConstants, Synapses, Tally, play_episodes, specialise
+from rsrp_lava.kernels.rollout import STATISTIC_UNIT, Synapses, Tally, play_episodes, specialise
 from rsrp_lava.network import Network, Projection, ReleaseProbabilities
 from rsrp_lava.tasks import EpisodeTask
 
 #: Samples a piece of work: small, because episodes end at different times.
 _SAMPLES_PER_PIECE = 8
-
-
-def network_constants(network: Network) -> NetworkConstants:
-    """The network's constants as the kernels take them: float32, each rounded once from float64."""
-    o = network.options
-    alpha_mem, alpha_out = network.decay(o.tau_mem_ms), network.decay(o.tau_out_ms)
-    return NetworkConstants(
-        lif=LifConstants(
-            alpha_syn=np.float32(network.decay(o.tau_syn_ms)),
-            weight=np.float32(network.recurrent_weight),
-            alpha_mem=np.float32(alpha_mem),
-            gain=np.float32(1 - alpha_mem),
-            v_threshold=np.float32(o.v_threshold),
-            v_reset=np.float32(o.v_reset),
-        ),
-        input_weight=np.float32(network.input_weight),
-        alpha_out=np.float32(alpha_out),
-        trace_gain=np.float32((1 - alpha_out) / o.dt_ms),
-        output_weight=np.float32(network.output_weight),
-        substeps=network.substeps,
-        excitatory=pack_bits(network.excitatory[None, :]),
-        n_neurons=o.n_neurons,
-    )
 
 
 def projection_planes(projection: Projection, probability: np.ndarray, p_bits: int, sampled: bool) -> np.ndarray:
@@ -66,9 +44,11 @@ class FusedEngine:
     learn = None
     stop: Sequence[int] = ()
 
-    def __init__(self, network: Network, task: EpisodeTask, seed: int, p_bits: int, threads: Threads) -> None:
+    def __init__(
+        self, network: Network, constants: NetworkConstants, task: EpisodeTask, seed: int, p_bits: int, threads: Threads
+    ) -> None:
         self.network, self.task, self.seed, self.p_bits, self.threads = network, task, seed, p_bits, threads
-        self._constants = network_constants(network)
+        self._constants = constants
         self._functions = (task.reset, task.observe, task.step)
 
     def prepare(self, state: object = None) -> None:
@@ -78,7 +58,7 @@ class FusedEngine:
             {p.name: np.zeros((p.n_pre, p.n_post), bool) for p in network.projections if not p.plastic}
         )
         arguments = self._arguments(half, Normaliser.start(task.n_observations), 0, deterministic=False)
-        tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((2, task.n_observations), np.int64))
+        tally = Tally(np.zeros(0), np.zeros(0, np.int64), *self._sums())
         specialise(play_episodes, self._functions, *arguments, (0, 0), tally)
 
     def play(
@@ -92,17 +72,23 @@ class FusedEngine:
         """See `engines.protocol.Engine.play`."""
         arguments = self._arguments(probabilities, normaliser, generation, deterministic)
         returns, steps = np.zeros(samples), np.zeros(samples, np.int64)
-        sums: list[np.ndarray] = []
+        observed, events = self._sums()
+        adding = threading.Lock()
 
         def work(first: int, last: int) -> None:
-            observed = np.zeros((2, self.task.n_observations), np.int64)
-            play_episodes(self._functions, *arguments, (first, last), Tally(returns, steps, observed))
-            sums.append(observed)
+            tally = Tally(returns, steps, *self._sums())
+            play_episodes(self._functions, *arguments, (first, last), tally)
+            with adding:
+                observed[:] += tally.observation_sums
+                events[:] += tally.events
 
         self.threads.map_ranges(work, samples, _SAMPLES_PER_PIECE)
         count = float(steps.sum())
-        total = np.sum(sums, axis=0, dtype=np.int64).astype(np.float64) * STATISTIC_UNIT
-        return Outcome(returns, steps, Observations(count, total[0] / count, total[1] / count))
+        total = observed.astype(np.float64) * STATISTIC_UNIT
+        return Outcome(returns, steps, Observations(count, total[0] / count, total[1] / count), events)
+
+    def _sums(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((2, self.task.n_observations), np.int64), np.zeros(len(EVENTS), np.int64)
 
     def _arguments(
         self, probabilities: ReleaseProbabilities, normaliser: Normaliser, generation: int, deterministic: bool
@@ -123,4 +109,4 @@ class FusedEngine:
         self.threads.close()
 
 
-__all__ = ["FusedEngine", "network_constants", "projection_planes", "reservoir_release"]
+__all__ = ["FusedEngine", "projection_planes", "reservoir_release"]

@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from rsrp_lava.engines.lava_messages import GraphStart, Order
+from rsrp_lava.engines.lava_messages import GraphStart, Order, unpack_update
 from rsrp_lava.engines.lava_worker import remove_shared_memory
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome, StartingState
 from rsrp_lava.errors import EngineError, Interrupted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.rollout import STATISTIC_UNIT
-from rsrp_lava.learning.optimizers import OptimizerState
+from rsrp_lava.learning.rsrp import Update
 from rsrp_lava.network import ReleaseProbabilities
 
 
@@ -102,34 +102,22 @@ class LavaEngine:
         if not deterministic:
             assert self._sampled is not None, "the evaluation of a generation comes first"
             return self._sampled
-        _, returns, steps, sums = self._receive()
+        _, returns, steps, sums, events = self._receive()
         n = self.experiment.population
         count = float(steps[:n].sum())
         moments = sums.astype(np.float64) * STATISTIC_UNIT / max(count, 1.0)
-        self._sampled = Outcome(returns[:n], steps[:n], Observations(count, moments[0], moments[1]))
-        return Outcome(returns[n:], steps[n:], Observations(0.0, moments[0], moments[1]))
+        self._sampled = Outcome(returns[:n], steps[:n], Observations(count, moments[0], moments[1]), np.zeros_like(events))
+        return Outcome(returns[n:], steps[n:], Observations(0.0, moments[0], moments[1]), events)  # the graph counts both
 
-    def learn(
-        self, generation: int, normaliser: Normaliser, previous_mean: float
-    ) -> tuple[ReleaseProbabilities, dict[str, OptimizerState]]:
+    def learn(self, generation: int, normaliser: Normaliser, previous_mean: float) -> dict[str, Update]:
         """Let the graph learn and go on with `generation`; returns what every plastic projection has become."""
         mean, inverse_std = normaliser.mean.astype(np.float32), (1.0 / normaliser.std).astype(np.float32)
         playing = generation < self.experiment.generations
         self._link.send(Order(generation, playing, previous_mean, mean, inverse_std))
         _, states = self._receive()
         rule = self.experiment.build_rule()
-        probabilities: ReleaseProbabilities = {}
-        optimizer: dict[str, OptimizerState] = {}
-        for projection, vector in zip((p for p in self.network.projections if p.plastic), states, strict=True):
-            shape = (projection.n_pre, projection.n_post)
-            size = shape[0] * shape[1]
-            probabilities[projection.name] = vector[:size].reshape(shape).astype(np.float32)
-            slots, first = {}, size
-            for name, slot in rule.optimizer.start(shape).items():
-                slots[name] = vector[first : first + slot.size].reshape(slot.shape)
-                first += slot.size
-            optimizer[projection.name] = slots
-        return probabilities, optimizer
+        plastic = [p for p in self.network.projections if p.plastic]
+        return {p.name: unpack_update(vector, (p.n_pre, p.n_post), rule) for p, vector in zip(plastic, states, strict=True)}
 
     def close(self) -> None:
         """End the worker's whole session and remove what it left; safe to call at any time, more than once."""

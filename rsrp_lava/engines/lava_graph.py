@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from rsrp_lava.engines.fused import network_constants, projection_planes
-from rsrp_lava.engines.lava_messages import GraphStart
+from rsrp_lava.engines.fused import projection_planes
+from rsrp_lava.engines.lava_messages import GraphStart, pack_update
 from rsrp_lava.kernels import population
+from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.kernels.lanes import aligned_zeros
+from rsrp_lava.kernels.population import state_array
 from rsrp_lava.kernels.rollout import specialise
 from rsrp_lava.learning.optimizers import OptimizerState
-from rsrp_lava.learning.rsrp import Rsrp, stored_credit
+from rsrp_lava.learning.rsrp import Rsrp, Update, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast
+from rsrp_lava.mapping import kernel_constants
 from rsrp_lava.network import Projection
 from rsrp_lava.processes.environment.process import Environment
 from rsrp_lava.processes.input_encoder.process import InputEncoder
@@ -63,20 +66,17 @@ class ProjectionState:
         broadcast = Broadcast(units, scale)
         rows = self.projection.to_rows(self.probability)
         credit = self.projection.from_rows(stored_credit(rows, broadcast, self.p_bits, released))
-        self.probability, self.optimizer = self.rule.update(self.probability, credit, broadcast, self.optimizer)
-        return pack_state(self.probability, self.optimizer)
-
-
-def pack_state(probability: np.ndarray, optimizer: OptimizerState) -> np.ndarray:
-    """Release probabilities and optimizer state as one float64 vector (exact)."""
-    return np.concatenate([probability.ravel().astype(np.float64), *(slot.ravel() for slot in optimizer.values())])
+        key = (self.seed, self.generation, self.index)
+        update = self.rule.update(self.probability, credit, broadcast, self.optimizer, key)
+        self.probability, self.optimizer = update.probability, update.optimizer
+        return pack_update(update)
 
 
 def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
     """All processes by name, connected. `link`: connection to the engine; `report`: socket for exceptions."""
     experiment = start.experiment
     network, task = experiment.build_network(), get_task(experiment.task)
-    constants = network_constants(network)
+    constants = kernel_constants(network, experiment.hardware)
     words = len(constants.excitatory)
     key = (experiment.seed, start.generation)
     shared: dict[str, Any] = {
@@ -99,7 +99,9 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
         )
         for index, p in enumerate(network.projections)
     }
-    sizes = {name: len(pack_state(s.probability, s.optimizer)) if s.plastic else 0 for name, s in synapses.items()}
+    sizes = {
+        name: len(pack_update(Update(s.probability, s.optimizer, 0, 0))) if s.plastic else 0 for name, s in synapses.items()
+    }
 
     def projection(process: Any, name: str, in_shape: int, out_shape: int) -> Any:
         return process(
@@ -108,8 +110,7 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
             in_shape=in_shape,
             out_shape=out_shape,
             state_size=sizes[name],
-            excitatory=constants.excitatory,
-            weight=constants.input_weight,
+            constants=constants,
             **shared,
         )
 
@@ -120,10 +121,10 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
     encoder = InputEncoder(label="input encoder", normaliser=scaling, **shared)
     input_ = projection(InputSynapses, "input", task.n_observations, 64 * words)
     recurrent = projection(RecurrentSynapses, "recurrent", words, 64 * words)
-    readout_ = projection(ReadoutSynapses, "readout", words, task.n_outputs)
+    counts = len(state_array(constants.readout, task.n_outputs))
+    readout_ = projection(ReadoutSynapses, "readout", words, counts)
     lif = LIFPopulation(label="LIF", words=words, constants=constants.lif, n_neurons=constants.n_neurons, key=key, **shared)
-    output = (constants.alpha_out, constants.trace_gain, constants.output_weight)
-    readout = Readout(label="readout", n_outputs=task.n_outputs, constants=output, **shared)
+    readout = Readout(label="readout", n_outputs=task.n_outputs, counts=counts, constants=constants.readout, **shared)
     broadcaster = RewardBroadcaster(
         label="reward broadcaster",
         transform=TRANSFORMS[experiment.reward_transform],
@@ -144,6 +145,8 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
     environment.g_out.connect([process.g_in for process in everyone])
     broadcaster.r_out.connect([process.r_in for process in everyone])
     environment.t_out.connect(broadcaster.t_in)
+    for process in (input_, lif, readout):
+        process.e_out.connect(broadcaster.e_in)
     encoder.m_out.connect(broadcaster.m_in)
     ports = (broadcaster.p_in0, broadcaster.p_in1, broadcaster.p_in2)
     for process, port, size in zip((input_, recurrent, readout_), ports, sizes.values(), strict=True):
@@ -155,25 +158,26 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
 def compile_kernels(start: GraphStart) -> None:
     """Compile (or load) every kernel of the graph, once, before Lava forks: children inherit the machine code."""
     network, task = start.experiment.build_network(), get_task(start.experiment.task)
-    constants = network_constants(network)
+    constants = kernel_constants(network, start.experiment.hardware)
     words, none = len(constants.excitatory), 0
-    alive = np.zeros(none, np.uint8)
-    lanes, spikes = np.zeros((none, 64 * words), np.float32), np.zeros((none, words), np.uint64)
+    alive, events = np.zeros(none, np.uint8), np.zeros(len(EVENTS), np.int64)
+    lanes = state_array(constants.lif, 64 * words)[None, :][:none]
+    spikes, rows = np.zeros((none, words), np.uint64), np.zeros((none, words), np.uint64)
     observations, outputs = (np.zeros((none, n), np.float32) for n in (task.n_observations, task.n_outputs))
-    counts, states = np.zeros((none, 64 * words), np.int16), np.zeros((none, task.state_size))
-    rows, functions = np.zeros((none, words), np.uint64), (task.reset, task.observe, task.step)
+    delivered, states = np.zeros((none, 64 * words), np.int16), np.zeros((none, task.state_size))
+    functions = (task.reset, task.observe, task.step)
     scale = np.zeros(task.n_observations, np.float32)
-    for dtype in (np.float32, np.uint64):
-        aligned_zeros(0, dtype)
+    traces = state_array(constants.readout, task.n_outputs)[None, :][:none]
+    counts = np.zeros(traces.shape, np.int32)
+    aligned_zeros(0, np.uint64)
     population.draw_population(np.zeros((1, words), np.uint64), 0, 0, 0, rows)
-    population.start_membranes(0, 0, 0, 1, lanes)
-    population.drive_population(observations, rows, constants.input_weight, alive, lanes)
-    population.deliver_population(spikes, constants.excitatory, rows, alive, counts)
-    population.lif_population(lanes, lanes, lanes, counts, constants.lif, alive, spikes)
-    population.count_population(spikes, constants.excitatory, rows, alive, np.zeros((none, task.n_outputs), np.int32))
-    arrived = np.zeros((none, task.n_outputs), np.int32)
-    population.integrate_population(arrived, constants.alpha_out, constants.trace_gain, alive, outputs)
-    population.scale_population(outputs, constants.output_weight, outputs)
+    population.start_membranes(constants.lif, 0, 0, 0, 1, lanes)
+    population.drive_population(constants.input, observations, rows, alive, lanes, events)
+    population.deliver_population(spikes, constants.excitatory, rows, alive, delivered)
+    population.lif_population(constants.lif, lanes, lanes, lanes, delivered, alive, spikes, events)
+    population.count_population(spikes, constants.excitatory, rows, task.n_outputs, alive, counts)
+    population.integrate_population(constants.readout, counts, alive, traces, events)
+    population.output_population(constants.readout, traces, outputs)
     population.normalise_population(observations, scale, scale, alive, np.zeros((2, task.n_observations), np.int64))
     specialise(population.reset_population, functions, 0, 0, 0, states, task.random_size)
     specialise(population.observe_population, functions, states, alive, observations)

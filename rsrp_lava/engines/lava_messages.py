@@ -9,6 +9,7 @@ import numpy as np
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.optimizers import OptimizerState
+from rsrp_lava.learning.rsrp import Rsrp, Update
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,19 @@ class Order:
     previous_mean: float
     mean: np.ndarray  #: float32, of the observations
     inverse_std: np.ndarray  #: float32
+
+
+def pack_update(update: Update) -> np.ndarray:
+    """What a projection becomes as one float64 vector (exact): ρ, the optimizer's state, two counts."""
+    slots = (slot.ravel() for slot in update.optimizer.values())
+    return np.concatenate([update.probability.ravel().astype(np.float64), *slots, [update.asked, update.lost]])
+
+
+def unpack_update(vector: np.ndarray, shape: tuple[int, int], rule: Rsrp) -> Update:
+    """Inverse of `pack_update`."""
+    size = shape[0] * shape[1]
+    slots, first = {}, size
+    for name, slot in rule.optimizer.start(shape).items():
+        slots[name] = vector[first : first + slot.size].reshape(slot.shape)
+        first += slot.size
+    return Update(vector[:size].reshape(shape).astype(np.float32), slots, int(vector[-2]), int(vector[-1]))

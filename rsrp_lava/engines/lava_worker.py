@@ -39,7 +39,7 @@ def main() -> None:
         link.send("compiled")
         graph = lava_graph.build_graph(start, link, report)["environment"]
         threading.Thread(target=_watch_children, args=(graph, report), daemon=True).start()
-        graph.run(condition=_endless(), run_cfg=_run_config(start.experiment.lava_target))
+        graph.run(condition=_endless(), run_cfg=_run_config(start.experiment))
     except BaseException:
         report.send(json.dumps({"process": "Lava runtime", "traceback": traceback.format_exc()[-32_000:]}).encode())
         time.sleep(10)  # the engine reads the report and ends this session
@@ -52,10 +52,12 @@ def _endless() -> Any:
     return RunSteps(num_steps=2**30)
 
 
-def _run_config(target: str) -> Any:
+def _run_config(experiment: Any) -> Any:
     from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg
 
-    return Loihi2HwCfg() if target == "loihi2" else Loihi2SimCfg(select_tag="floating_pt")
+    if experiment.lava_target == "loihi2":
+        return Loihi2HwCfg()
+    return Loihi2SimCfg(select_tag="fixed_pt" if experiment.hardware.arithmetic == "integer" else "floating_pt")
 
 
 def _end_with_the_engine(lifeline: int, token: str) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from rsrp_lava.learning.optimizers import OptimizerState
+from rsrp_lava.learning.rsrp import Update
 from rsrp_lava.network import Network, ReleaseProbabilities
 
 
@@ -62,10 +63,11 @@ class Outcome:
     returns: np.ndarray  #: float64, shape (samples,)
     steps: np.ndarray  #: int64, shape (samples,): environment steps played
     observations: Observations
+    events: np.ndarray  #: int64, shape (3,): what integer arithmetic lost (kernels/arithmetic.EVENTS)
 
 
 #: Next generation, its normaliser, mean reward of this one → what every plastic projection has become.
-Learn = Callable[[int, Normaliser, float], tuple[ReleaseProbabilities, dict[str, OptimizerState]]]
+Learn = Callable[[int, Normaliser, float], dict[str, Update]]
 
 
 class StartingState(Protocol):

@@ -23,7 +23,11 @@ _BIT, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 
 
 class Lanes:
-    """A vector of lanes inside a `lanewise` function: numbers or a mask, with the operators the equations need."""
+    """A vector of lanes inside a `lanewise` function: numbers or a mask, with the operators the equations need.
+
+    The other operand may be a Python number. Shifts to the right keep the sign (floor); `&` is bitwise on numbers and
+    masks, `|` on masks.
+    """
 
     def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
         self.builder = builder
@@ -33,31 +37,65 @@ class Lanes:
     def _is_float(self) -> bool:
         return isinstance(self.value.type.element, ir.FloatType)
 
+    def _lanes(self, other: Lanes | int) -> Lanes:
+        if isinstance(other, Lanes):
+            return other
+        return Lanes(self.builder, ir.Constant(self.value.type, [other] * self.value.type.count))
+
     def _as_float(self) -> ir.Value:
         if self._is_float:
             return self.value
         return self.builder.sitofp(self.value, ir.VectorType(ir.FloatType(), self.value.type.count))
 
-    def _combine(self, other: Lanes, float_op: str, int_op: str) -> Lanes:
+    def _combine(self, other: Lanes | int, float_op: str, int_op: str) -> Lanes:
+        other = self._lanes(other)
         if self._is_float or other._is_float:
             return Lanes(self.builder, getattr(self.builder, float_op)(self._as_float(), other._as_float()))
         return Lanes(self.builder, getattr(self.builder, int_op)(self.value, other.value))
 
-    def __add__(self, other: Lanes) -> Lanes:
+    def _compare(self, relation: str, other: Lanes | int) -> Lanes:
+        other = self._lanes(other)
+        if self._is_float or other._is_float:
+            return Lanes(self.builder, self.builder.fcmp_ordered(relation, self._as_float(), other._as_float()))
+        return Lanes(self.builder, self.builder.icmp_signed(relation, self.value, other.value))
+
+    def __add__(self, other: Lanes | int) -> Lanes:
         return self._combine(other, "fadd", "add")
 
-    def __mul__(self, other: Lanes) -> Lanes:
+    def __sub__(self, other: Lanes | int) -> Lanes:
+        return self._combine(other, "fsub", "sub")
+
+    def __mul__(self, other: Lanes | int) -> Lanes:
         return self._combine(other, "fmul", "mul")
 
-    def __gt__(self, other: Lanes) -> Lanes:
-        if self._is_float or other._is_float:
-            return Lanes(self.builder, self.builder.fcmp_ordered(">", self._as_float(), other._as_float()))
-        return Lanes(self.builder, self.builder.icmp_signed(">", self.value, other.value))
+    def __neg__(self) -> Lanes:
+        return self._lanes(0) - self
+
+    def __rshift__(self, other: Lanes | int) -> Lanes:
+        return Lanes(self.builder, self.builder.ashr(self.value, self._lanes(other).value))
+
+    def __and__(self, other: Lanes | int) -> Lanes:
+        return Lanes(self.builder, self.builder.and_(self.value, self._lanes(other).value))
+
+    def __or__(self, other: Lanes) -> Lanes:
+        return Lanes(self.builder, self.builder.or_(self.value, other.value))
+
+    def __gt__(self, other: Lanes | int) -> Lanes:
+        return self._compare(">", other)
+
+    def __lt__(self, other: Lanes | int) -> Lanes:
+        return self._compare("<", other)
 
 
 def where(mask: Lanes, yes: Lanes, no: Lanes) -> Lanes:
     """Lane by lane: `yes` where the mask is set, `no` elsewhere."""
     return Lanes(mask.builder, mask.builder.select(mask.value, yes.value, no.value))
+
+
+def never(like: Lanes) -> Lanes:
+    """A mask with no lane set."""
+    count = like.value.type.count
+    return Lanes(like.builder, ir.Constant(ir.VectorType(_BIT, count), [0] * count))
 
 
 def _splat(builder: ir.IRBuilder, scalar: ir.Value, count: int) -> ir.Value:
@@ -72,46 +110,60 @@ def _pointer(context: Any, builder: ir.IRBuilder, ty: Any, array: ir.Value, inde
     return builder.bitcast(builder.gep(data, [index]), ir.PointerType(pointee))
 
 
-def lanewise(equations: Callable[..., tuple[Lanes, dict[str, Lanes]]]) -> Any:
-    """Compile difference equations written for one neuron into one step of 64 neurons.
+def lanewise(masks: int = 1, width: int = 64) -> Callable[[Callable[..., Any]], Any]:
+    """Compile difference equations written for one neuron into one step of `width` neurons (8, 16, 32 or 64).
 
-    `equations(first, second, …, constants)` takes arrays (one lane a neuron) and, last, a NamedTuple of scalars. It
-    returns a mask and the new values of the arrays it changes, by name. The compiled function is called inside kernels as
-    `word = step(start, (first, second, …), constants)`: it reads lanes `start … start + 63`, writes the changed
-    arrays back, and returns the mask as a 64-bit word (bit k: lane start + k).
+    The decorated `equations(first, second, …, constants)` takes arrays (one lane a neuron) and, last, a NamedTuple of
+    scalars (or of such NamedTuples, whose methods may take and return lanes). It returns its masks, and the new values of
+    the arrays it changes by name. The compiled function is called inside kernels as
+    `word = step(start, (first, second, …), constants)`: it reads lanes `start … start + width − 1`, writes the changed
+    arrays back, and returns the mask as a 64-bit word (bit k: lane start + k); several `masks` as a tuple of words.
     """
-    names = list(inspect.signature(equations).parameters)[:-1]
 
-    @intrinsic
-    def step(typingctx: Any, start: Any, arrays: Any, constants: Any) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            start_value, array_values, constant_values = arguments
-            lanes, places = {}, {}
-            for index, (name, ty) in enumerate(zip(names, signature.args[1], strict=True)):
-                element = context.get_data_type(ty.dtype)
-                array = builder.extract_value(array_values, index)
-                places[name] = _pointer(context, builder, ty, array, start_value, ir.VectorType(element, 64))
-                value = builder.load(places[name], align=ty.dtype.bitwidth // 8)
-                if isinstance(element, ir.IntType) and element.width < 32:
-                    value = builder.sext(value, ir.VectorType(_I32, 64))
-                lanes[name] = Lanes(builder, value)
-            splats = [
-                Lanes(builder, _splat(builder, builder.extract_value(constant_values, index), 64))
-                for index in range(len(signature.args[2]))
-            ]
-            mask, changed = equations(**lanes, **{_last(equations): signature.args[2].instance_class(*splats)})
-            for name, result in changed.items():
-                width = signature.args[1][names.index(name)].dtype.bitwidth // 8
-                builder.store(result.value, places[name], align=width)
-            return builder.bitcast(mask.value, _I64)
+    def decorate(equations: Callable[..., Any]) -> Any:
+        names = list(inspect.signature(equations).parameters)[:-1]
 
-        return types.uint64(types.intp, arrays, constants), codegen
+        @intrinsic
+        def step(typingctx: Any, start: Any, arrays: Any, constants: Any) -> Any:
+            def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+                start_value, array_values, constant_values = arguments
+                lanes, places = {}, {}
+                for index, (name, ty) in enumerate(zip(names, signature.args[1], strict=True)):
+                    element = context.get_data_type(ty.dtype)
+                    array = builder.extract_value(array_values, index)
+                    places[name] = _pointer(context, builder, ty, array, start_value, ir.VectorType(element, width))
+                    value = builder.load(places[name], align=ty.dtype.bitwidth // 8)
+                    if isinstance(element, ir.IntType) and element.width < 32:
+                        value = builder.sext(value, ir.VectorType(_I32, width))
+                    lanes[name] = Lanes(builder, value)
+                splats = _splat_all(builder, signature.args[2], constant_values, width)
+                result, changed = equations(*(lanes[name] for name in names), splats)
+                for name, lanes_out in changed.items():
+                    align = signature.args[1][names.index(name)].dtype.bitwidth // 8
+                    builder.store(lanes_out.value, places[name], align=align)
+                words = [_word(builder, mask) for mask in (result if masks > 1 else (result,))]
+                return words[0] if masks == 1 else context.make_tuple(builder, signature.return_type, words)
 
-    return step
+            returned = types.uint64 if masks == 1 else types.UniTuple(types.uint64, masks)
+            return returned(types.intp, arrays, constants), codegen
+
+        return step
+
+    return decorate
 
 
-def _last(function: Callable[..., Any]) -> str:
-    return list(inspect.signature(function).parameters)[-1]
+def _word(builder: ir.IRBuilder, mask: Lanes) -> ir.Value:
+    width = mask.value.type.count
+    bits = builder.bitcast(mask.value, ir.IntType(width))
+    return bits if width == 64 else builder.zext(bits, _I64)
+
+
+def _splat_all(builder: ir.IRBuilder, ty: Any, value: ir.Value, width: int) -> Any:
+    """A NamedTuple of scalars as the same NamedTuple of lanes; nested ones likewise."""
+    if not isinstance(ty, types.NamedTuple | types.NamedUniTuple):
+        return Lanes(builder, _splat(builder, value, width))
+    parts = (_splat_all(builder, ty[k], builder.extract_value(value, k), width) for k in range(len(ty)))
+    return ty.instance_class(*parts)
 
 
 @intrinsic
@@ -257,4 +309,4 @@ def aligned_zeros(length, dtype):
     return buffer[first : first + length * item].view(dtype)
 
 
-__all__ = ["Lanes", "add_where", "aligned_zeros", "lanewise", "popcount", "sum_rows", "where"]
+__all__ = ["Lanes", "add_where", "aligned_zeros", "lanewise", "never", "popcount", "sum_rows", "where"]

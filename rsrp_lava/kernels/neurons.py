@@ -20,7 +20,7 @@ class LifConstants(NamedTuple):
     v_reset: np.float32
 
 
-@lanewise
+@lanewise()
 def lif_step(u, v, drive, count, c):
     """One step of the current-based LIF neuron (released code of Wang et al. 2023, `ConnSNN`), float32, in this order.
 

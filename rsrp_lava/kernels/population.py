@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arithmetic import (
+    input_drive,
+    integrate,
+    neuron_step,
+    read_output,
+    readout_lanes,
+    start_potentials,
+    state_zeros,
+)
 from .compiling import kernel
 from .lanes import aligned_zeros, sum_rows
 from .neurons import lif_step
 from .random_bits import MEMBRANE, TASK, fill_uniform
 from .release import draw_release
-from .rollout import input_drive, normalise, readout_count
+from .rollout import normalise, readout_count
 
 
 @kernel
@@ -24,21 +33,26 @@ def draw_population(planes, seed, generation, stream, rows):
 
 
 @kernel
-def start_membranes(seed, generation, phase, n_neurons, v):
-    """Initial membrane potentials v[i, :n_neurons] of every sample, uniform in [0, 1)."""
-    potentials = np.empty(n_neurons, np.float64)
-    for sample in range(v.shape[0]):
-        fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
-        for j in range(n_neurons):
-            v[sample, j] = np.float32(potentials[j])
+def state_array(constants, n_outputs):
+    """State of one sample: zeros for n lanes of neurons (`lif` constants), or the readout's (`readout` constants)."""
+    return state_zeros(constants, readout_lanes(constants, n_outputs))
 
 
 @kernel
-def drive_population(observations, rows, weight, alive, drive):
-    """Graded input: drive[i] (float32, 64 · words) = weight · Σ_k [x, −x]_k θ_k of observation x = observations[i]."""
+def start_membranes(lif, seed, generation, phase, n_neurons, v):
+    """Initial membrane potentials v[i, :n_neurons] of every sample, uniform in [0, 1) in units of the potential."""
+    potentials = np.empty(n_neurons, np.float64)
+    for sample in range(v.shape[0]):
+        fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
+        start_potentials(lif, potentials, v[sample])
+
+
+@kernel
+def drive_population(inputs, observations, rows, alive, drive, events):
+    """Graded input: drive[i] (64 · words) from observation x = observations[i] (arithmetic.input_drive)."""
     for sample in range(alive.shape[0]):
         if alive[sample]:
-            input_drive(observations[sample], rows[sample], weight, drive[sample])
+            input_drive(inputs, observations[sample], rows[sample], drive[sample], events)
 
 
 @kernel
@@ -50,39 +64,37 @@ def deliver_population(spikes, excitatory, rows, alive, delivered):
 
 
 @kernel
-def lif_population(u, v, drive, delivered, constants, alive, spikes):
-    """One step of all neurons (kernels/neurons.py); spikes[i] (uint64, words) is written."""
+def lif_population(lif, u, v, drive, delivered, alive, spikes, events):
+    """One step of all neurons (kernels/arithmetic.py); spikes[i] (uint64, words) is written."""
     for sample in range(alive.shape[0]):
         if alive[sample]:
             arrays = (u[sample], v[sample], drive[sample], delivered[sample])
             for w in range(spikes.shape[1]):
-                spikes[sample, w] = lif_step(64 * w, arrays, constants)
+                spikes[sample, w] = neuron_step(lif, 64 * w, arrays, events)
 
 
 @kernel
-def count_population(spikes, excitatory, rows, alive, counts):
+def count_population(spikes, excitatory, rows, n_outputs, alive, counts):
     """Spiking input of few targets: counts[i, o] (int32) = signed number of released synapses that carry a spike."""
     for sample in range(alive.shape[0]):
         if alive[sample]:
-            for o in range(counts.shape[1]):
+            for o in range(n_outputs):
                 counts[sample, o] = readout_count(spikes[sample], excitatory, rows[sample], o)
 
 
 @kernel
-def integrate_population(counts, alpha_out, trace_gain, alive, trace):
-    """Readout: trace ← alpha_out · trace + trace_gain · counts (float32, shape (samples, outputs))."""
+def integrate_population(readout, counts, alive, trace, events):
+    """One step of the readout's traces (arithmetic.integrate)."""
     for sample in range(alive.shape[0]):
         if alive[sample]:
-            for o in range(trace.shape[1]):
-                trace[sample, o] = alpha_out * trace[sample, o] + trace_gain * np.float32(counts[sample, o])
+            integrate(readout, counts[sample], trace[sample], events)
 
 
 @kernel
-def scale_population(trace, output_weight, output):
-    """output = output_weight · trace."""
+def output_population(readout, trace, output):
+    """The networks' outputs (float32) from their traces."""
     for sample in range(trace.shape[0]):
-        for o in range(trace.shape[1]):
-            output[sample, o] = output_weight * trace[sample, o]
+        read_output(readout, trace[sample], output[sample])
 
 
 @kernel

@@ -21,6 +21,8 @@ RELEASE = 0
 MEMBRANE = 1000
 TASK = 1001
 RESERVOIR = 1002
+#: Rounding of stored probabilities: projection k draws from ROUNDING + k.
+ROUNDING = 3000
 #: Added to MEMBRANE and TASK for evaluation episodes, so that they never share a start with a training sample.
 EVALUATION = 1000
 

@@ -1,7 +1,8 @@
 """Stochastic release: one bit a synapse, drawn 64 synapses at a time.
 
 Synapses of a projection lie in rows of bits, padded to whole 64-bit words. A release probability p is a B-bit comparator
-threshold P = round(2^B p), kept as B *bit planes*: bit s of `planes[b, w]` is bit b of the threshold of synapse 64 w + s.
+threshold P = round(2^B p), kept as B *bit planes*: bit s of `planes[1 + b, w]` is bit b of the threshold of synapse
+64 w + s.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from .random_bits import threefry
 def thresholds(probability: np.ndarray, p_bits: int) -> np.ndarray:
     """Comparator thresholds P = round(2^B p), kept within 1 … 2^B − 1, so that no synapse is fixed by rounding.
 
+    A probability of exactly 0 or 1 is meant: its threshold is 0 or 2^B.
+
     Parameters
     ----------
-    probability : float32, any shape, in (0, 1)
+    probability : float32, any shape, in [0, 1]
     p_bits : B, the width of the comparator in bits
 
     Returns
@@ -26,7 +29,8 @@ def thresholds(probability: np.ndarray, p_bits: int) -> np.ndarray:
     int64, same shape
     """
     levels = 2**p_bits
-    return np.clip(np.rint(probability.astype(np.float64) * levels), 1, levels - 1).astype(np.int64)
+    inside = np.clip(np.rint(probability.astype(np.float64) * levels), 1, levels - 1)
+    return np.where(probability == 0, 0, np.where(probability == 1, levels, inside)).astype(np.int64)
 
 
 def bit_planes(probability: np.ndarray, p_bits: int) -> np.ndarray:
@@ -39,11 +43,14 @@ def bit_planes(probability: np.ndarray, p_bits: int) -> np.ndarray:
 
     Returns
     -------
-    uint64, shape (4·⌈B/4⌉, rows · ⌈columns/64⌉); planes beyond B (lowest first) and padding are zero: they never release
+    uint64, shape (1 + 4·⌈B/4⌉, rows · ⌈columns/64⌉). Plane 0: synapses that always release (p = 1); plane 1 + b: bit b;
+    planes beyond B (lowest first) and padding are zero: they never release
     """
     n_planes = -(-p_bits // 4) * 4
-    codes = thresholds(probability, p_bits) << (n_planes - p_bits)
-    return np.stack([pack_bits((codes >> bit) & 1 == 1) for bit in range(n_planes)])
+    codes = thresholds(probability, p_bits)
+    always = codes == 2**p_bits
+    codes = np.where(always, 2**n_planes - 1, codes << (n_planes - p_bits))  # all ones hand the carry in on
+    return np.stack([pack_bits(always), *(pack_bits((codes >> bit) & 1 == 1) for bit in range(n_planes))])
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:
@@ -72,9 +79,9 @@ def _carry(p, x, below):
 def draw_words(planes, seed, generation, sample, stream, first, out):
     """Draw the words `first … first + len(out) − 1` of a projection; see `draw_release`."""
     k0, k1, k2, k3 = np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream)
-    out[:] = np.uint64(0)
-    for bit in range(0, planes.shape[0], 4):
-        p0, p1, p2, p3 = planes[bit], planes[bit + 1], planes[bit + 2], planes[bit + 3]
+    out[:] = planes[0, first : first + out.shape[0]]
+    for bit in range(0, planes.shape[0] - 1, 4):
+        p0, p1, p2, p3 = planes[1 + bit], planes[2 + bit], planes[3 + bit], planes[4 + bit]
         for w in range(out.shape[0]):
             x0, x1, x2, x3 = threefry(k0, k1, k2, k3, np.uint64(first + w), np.uint64(bit))
             carry = _carry(p0[first + w], x0, out[w])
@@ -90,15 +97,13 @@ def draw_release(planes, seed, generation, sample, stream, out):
         θ_k = [P_k + X_k ≥ 2^B],   X_k uniform on 0 … 2^B − 1,   so exactly   P(θ_k = 1) = P_k / 2^B
 
     θ is the carry out of P + X, computed bit-serially for 64 synapses a word: one majority of three (a single AVX-512
-    instruction) a bit. Bits 4 c … 4 c + 3 of X for word w are the four words of Threefry's counter (w, 4 c).
+    instruction) a bit. Bits 4 c … 4 c + 3 of X for word w are the four words of Threefry's counter (w, 4 c). The carry in is
+    plane 0, set where p = 1; planes that hold nothing else are a release that is fixed.
 
     Parameters
     ----------
-    planes : uint64, shape (planes, words)   from `bit_planes`; a single plane is copied: it is the release itself
+    planes : uint64, shape (1 + planes, words)   from `bit_planes`
     seed, generation, sample, stream : integers, the key of the draw (kernels/random_bits.py)
-    out : uint64, shape (words,)             written
+    out : uint64, shape (words,)                 written
     """
-    if planes.shape[0] == 1:
-        out[:] = planes[0]
-    else:
-        draw_words(planes, seed, generation, sample, stream, 0, out)
+    draw_words(planes, seed, generation, sample, stream, 0, out)

@@ -9,9 +9,18 @@ import numpy as np
 from numba import njit, typeof, types
 from numba.core.errors import NumbaExperimentalFeatureWarning
 
+from .arithmetic import (
+    NetworkConstants,
+    input_drive,
+    integrate,
+    neuron_step,
+    read_output,
+    readout_lanes,
+    start_potentials,
+    state_zeros,
+)
 from .compiling import kernel
-from .lanes import add_where, aligned_zeros, popcount, sum_rows
-from .neurons import LifConstants, lif_step
+from .lanes import aligned_zeros, popcount, sum_rows
 from .random_bits import EVALUATION, MEMBRANE, RELEASE, TASK, fill_uniform
 from .release import draw_release
 
@@ -37,28 +46,16 @@ class Synapses(NamedTuple):
     readout: np.ndarray  #: row o: bits of the neurons that feed output o
 
 
-class NetworkConstants(NamedTuple):
-    """What a step needs to know about a network besides its synapses (kernels/neurons.py)."""
-
-    lif: LifConstants
-    input_weight: np.float32  #: R_in
-    alpha_out: np.float32  #: exp(−dt / tau_out)
-    trace_gain: np.float32  #: (1 − alpha_out) / dt, in spikes/ms
-    output_weight: np.float32  #: R_out
-    substeps: int  #: simulation steps an environment step
-    excitatory: np.ndarray  #: uint64, shape (words,): packed signs; bit set: excitatory
-    n_neurons: int
-
-
 class NetworkState(NamedTuple):
     """State and synapses of one sample; arrays are padded to whole words of 64 neurons and aligned."""
 
-    u: np.ndarray  #: float32, synaptic current
-    v: np.ndarray  #: float32, membrane potential
-    drive: np.ndarray  #: float32, input current, constant during an environment step
+    u: np.ndarray  #: synaptic current; float32, or int32 in integer arithmetic, as v, drive and trace
+    v: np.ndarray  #: membrane potential
+    drive: np.ndarray  #: input current, constant during an environment step
     delivered: np.ndarray  #: int16, released synapses that carried a spike, signed
     spikes: np.ndarray  #: uint64, spikes of the last substep
-    trace: np.ndarray  #: float32, shape (n_out,): filtered spike rate of each output, spikes/ms
+    counts: np.ndarray  #: int32, shape (readout lanes,): the same for the readout
+    trace: np.ndarray  #: shape (readout lanes,): filtered spike rate of each output (floating point: spikes/ms)
     output: np.ndarray  #: float32, shape (n_out,)
     input_rows: np.ndarray  #: uint64, released input synapses
     recurrent_rows: np.ndarray  #: uint64
@@ -71,6 +68,7 @@ class Tally(NamedTuple):
     returns: np.ndarray  #: float64, shape (samples,)
     steps: np.ndarray  #: int64, shape (samples,)
     observation_sums: np.ndarray  #: int64, shape (2, d_in): Σ z and Σ z² in STATISTIC_UNIT
+    events: np.ndarray  #: int64, shape (3,): what integers lost (kernels/arithmetic.py)
 
 
 @njit(nogil=True)
@@ -78,12 +76,13 @@ def allocate_state(synapses, constants, n_out):
     """A `NetworkState` of zeros."""
     words = constants.excitatory.shape[0]
     return NetworkState(
-        aligned_zeros(64 * words, np.float32),
-        aligned_zeros(64 * words, np.float32),
-        aligned_zeros(64 * words, np.float32),
+        state_zeros(constants.lif, 64 * words),
+        state_zeros(constants.lif, 64 * words),
+        state_zeros(constants.lif, 64 * words),
         aligned_zeros(64 * words, np.int16),
         aligned_zeros(words, np.uint64),
-        np.zeros(n_out, np.float32),
+        aligned_zeros(readout_lanes(constants.readout, n_out), np.int32),
+        state_zeros(constants.lif, readout_lanes(constants.readout, n_out)),
         np.zeros(n_out, np.float32),
         aligned_zeros(synapses.input.shape[1], np.uint64),
         aligned_zeros(synapses.recurrent.shape[1], np.uint64),
@@ -99,24 +98,10 @@ def start_sample(state, synapses, constants, seed, generation, sample, phase):
     draw_release(synapses.readout, seed, generation, sample, RELEASE + 2, state.readout_rows)
     potentials = np.empty(constants.n_neurons, np.float64)
     fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
-    state.v[: constants.n_neurons] = potentials.astype(np.float32)
-    state.u[:] = np.float32(0)
+    start_potentials(constants.lif, potentials, state.v)
+    state.u[:] = 0
     state.spikes[:] = np.uint64(0)
-    state.trace[:] = np.float32(0)
-
-
-@njit(nogil=True)
-def input_drive(observation, input_rows, input_weight, drive):
-    """Input current of one environment step: drive = R_in · Σ_k [x, −x]_k θ_k, added in the order of k, then scaled."""
-    drive[:] = np.float32(0)
-    words = drive.shape[0] // 64
-    n = observation.shape[0]
-    for k in range(2 * n):
-        x = observation[k] if k < n else -observation[k - n]
-        for w in range(words):
-            add_where(drive, 64 * w, input_rows[k * words + w], x)
-    for j in range(drive.shape[0]):
-        drive[j] = input_weight * drive[j]
+    state.trace[:] = 0
 
 
 @njit(inline="always")
@@ -131,28 +116,35 @@ def readout_count(spikes, excitatory, readout_rows, output):
 
 
 @njit(nogil=True)
-def simulate(state, constants):
+def simulate(state, constants, events):
     """The simulation steps of one environment step: synapses (with last step's spikes), neurons, readout trace.
 
         trace_o ← α_out trace_o + (1 − α_out)/dt · Σ_i s_i θ_io spike_i
         output_o = R_out · trace_o                                          read once, after the last step
 
     The readout filters what its synapses deliver, where the released code filters each neuron's rate and then sums; the
-    two are the same linear map, and this one needs a counter an output instead of a trace a neuron.
+    two are the same linear map, and this one needs a counter an output instead of a trace a neuron. On a chip the spikes
+    reach the readout one step later (`readout_delay`).
     """
     u, v, drive, delivered, spikes = state.u, state.v, state.drive, state.delivered, state.spikes
-    recurrent_rows, readout_rows, trace = state.recurrent_rows, state.readout_rows, state.trace
-    excitatory, lif = constants.excitatory, constants.lif
-    words = spikes.shape[0]
+    recurrent_rows, excitatory, lif = state.recurrent_rows, constants.excitatory, constants.lif
     for _ in range(constants.substeps):
+        if constants.readout_delay:
+            advance_readout(state, constants, events)
         sum_rows(spikes, excitatory, recurrent_rows, delivered)
-        for w in range(words):
-            spikes[w] = lif_step(64 * w, (u, v, drive, delivered), lif)
-        for o in range(trace.shape[0]):
-            arrived = readout_count(spikes, excitatory, readout_rows, o)
-            trace[o] = constants.alpha_out * trace[o] + constants.trace_gain * np.float32(arrived)
-    for o in range(trace.shape[0]):
-        state.output[o] = constants.output_weight * trace[o]
+        for w in range(spikes.shape[0]):
+            spikes[w] = neuron_step(lif, 64 * w, (u, v, drive, delivered), events)
+        if not constants.readout_delay:
+            advance_readout(state, constants, events)
+    read_output(constants.readout, state.trace, state.output)
+
+
+@njit(inline="always")
+def advance_readout(state, constants, events):
+    """One step of the readout, from the spikes there are."""
+    for o in range(state.output.shape[0]):
+        state.counts[o] = readout_count(state.spikes, constants.excitatory, state.readout_rows, o)
+    integrate(constants.readout, state.counts, state.trace, events)
 
 
 @njit(nogil=True)
@@ -194,8 +186,8 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, samp
         while steps < sizes[4] and not ended:
             observe(task_state, observation)
             normalise(observation, mean, inverse_std, tally.observation_sums)
-            input_drive(observation, state.input_rows, constants.input_weight, state.drive)
-            simulate(state, constants)
+            input_drive(constants.input, observation, state.input_rows, state.drive, tally.events)
+            simulate(state, constants, tally.events)
             reward, ended = step(task_state, state.output)
             total += reward
             steps += 1

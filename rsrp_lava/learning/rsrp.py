@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from rsrp_lava.kernels.credit import BLOCK_WORDS, sum_credit, sum_stored_credit
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import bit_planes, thresholds
 from rsrp_lava.learning.optimizers import Optimizer, OptimizerState
+from rsrp_lava.learning.storage import FLOAT32, Storage
 from rsrp_lava.learning.transforms import Broadcast
 
 #: Calls work(first, last) for ranges that cover 0 … n − 1, possibly on several threads: (work, n, piece).
@@ -59,13 +61,22 @@ def _centred(credit: np.ndarray, rows: np.ndarray, broadcast: Broadcast, p_bits:
     return released - total * (thresholds(rows, p_bits) / 2.0**p_bits)
 
 
+class Update(NamedTuple):
+    """What one projection becomes."""
+
+    probability: np.ndarray  #: float32, shape (n_pre, n_post)
+    optimizer: OptimizerState
+    asked: int  #: synapses whose probability was to change (0 where storage is float32: nothing is lost)
+    lost: int  #: … and did not, because the change was rounded away
+
+
 @dataclass(frozen=True)
 class Rsrp:
     """The rule. For a synapse with release probability ρ, sampled releases θ_i and broadcast scalars u_i (i = 1 … N):
 
         ∇J = E[u (θ − ρ)] / (ρ (1 − ρ)),   Fisher information F = 1 / (ρ (1 − ρ))
         natural gradient g = F⁻¹ ∇J = E[u (θ − ρ)] ≈ 1/N Σ_i u_i (θ_i − ρ)                       (eq. 2)
-        ρ ← ρ + η · step(g) + λ (½ − ρ),   clipped to [ε, 1 − ε]
+        ρ ← ρ + η · step(g) + λ (½ − ρ),   clipped to [ε, 1 − ε], then stored (storage.py)
 
     F⁻¹ cancels the score's 1/(ρ (1 − ρ)): the update needs what a synapse has locally (ρ, θ) and one scalar a sample.
     """
@@ -74,16 +85,23 @@ class Rsrp:
     learning_rate: float
     epsilon: float
     decay: float
+    storage: Storage = FLOAT32
 
     def update(
-        self, probability: np.ndarray, credit: np.ndarray, broadcast: Broadcast, state: OptimizerState
-    ) -> tuple[np.ndarray, OptimizerState]:
+        self,
+        probability: np.ndarray,
+        credit: np.ndarray,
+        broadcast: Broadcast,
+        state: OptimizerState,
+        key: tuple[int, int, int] = (0, 0, 0),
+    ) -> Update:
         """New release probabilities of one projection and the optimizer's new state.
 
         Parameters
         ----------
         probability : float32, shape (n_pre, n_post)
         credit : float64, same shape, in the broadcast's integer units (`release_credit`)
+        key : (seed, generation, index of the projection), for stochastic rounding
 
         Equal rewards under `centered_rank` leave `probability` unchanged, bit for bit (plain gradient, no decay).
         """
@@ -92,7 +110,13 @@ class Rsrp:
         rho = probability.astype(np.float64)
         rho = rho + self.learning_rate * direction + self.decay * (0.5 - rho)
         epsilon = np.float32(self.epsilon)
-        return np.clip(rho.astype(np.float32), epsilon, np.float32(1) - epsilon), state
+        if self.storage.p_bits is None:
+            new = np.clip(rho.astype(np.float32), epsilon, np.float32(1) - epsilon)
+            return Update(new, state, 0, 0)
+        rho = np.clip(rho, self.epsilon, 1 - self.epsilon)
+        new = self.storage.store(rho, key)
+        asked = rho != probability
+        return Update(new, state, int(asked.sum()), int((asked & (new == probability)).sum()))
 
 
 def entropy_bits(probability: np.ndarray) -> float:
