@@ -20,6 +20,7 @@ from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
+from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, NetworkOptions
 from rsrp_lava.tasks import get_task, recipe, task_names
 
@@ -93,6 +94,12 @@ class _Fields(BaseModel):
             raise ValueError(
                 f"p_bits: a comparator of {bits} bits cannot tell apart stored probabilities of {storage.p_bits} bits; "
                 "raise p_bits, or lower learning_storage.p_bits"
+            )
+        release = self.hardware.release
+        if release.generator.kind == "lfsr" and (release.generator.width < bits or release.scope == "axon"):
+            raise ValueError(
+                f"release.generator: a shift register of {release.generator.width} bits cannot draw for a comparator of "
+                f"p_bits = {bits}, scope {release.scope}; it needs width ≥ p_bits and scope synapse"
             )
         if storage.p_bits is None and self.epsilon * 2**bits < 0.5:
             raise ValueError(
@@ -187,6 +194,10 @@ class Experiment(_Fields):
         kept = self.hardware.learning_storage
         storage = Storage(kept.p_bits, kept.rounding, kept.zero, kept.one)
         return Rsrp(OPTIMIZERS[self.optimizer], self.resolved_learning_rate, self.epsilon, self.decay, storage)
+
+    def build_draw(self) -> ReleaseDraw:
+        """How synapses draw their releases."""
+        return ReleaseDraw.of(self.hardware.release, self.comparator_bits)
 
     @property
     def resolved_learning_rate(self) -> float:

@@ -23,7 +23,7 @@ from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update, entropy_bits, release_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
-from rsrp_lava.network import Network, ReleaseProbabilities, release_sha256
+from rsrp_lava.network import Network, Projection, ReleaseProbabilities, release_sha256
 from rsrp_lava.run_folder import Checkpoint, RunFolder
 
 #: One generation's record: a line of metrics.jsonl.
@@ -47,7 +47,7 @@ class State:
     @classmethod
     def start(cls, experiment: Experiment) -> State:
         """Before the first generation: every probability one half, a reservoir drawn."""
-        from rsrp_lava.engines.fused import reservoir_release
+        from rsrp_lava.mapping.release import reservoir_release
 
         network, rule = experiment.build_network(), experiment.build_rule()
         frozen = {p.name: reservoir_release(p, experiment.seed) for p in network.projections if not p.plastic}
@@ -204,9 +204,9 @@ def _compile(experiment: Experiment, engine: Engine, state: State) -> float:
     if engine.learn is not None:
         return time.perf_counter() - started
     two_samples = TRANSFORMS["centered_rank"](np.array([0.0, 1.0]), None)
-    release_credit(
-        np.full((1, 1), 0.5, np.float32), two_samples, experiment.comparator_bits, (0, 0, 0), Threads(1).map_ranges
-    )
+    half, synapse = np.full((1, 1), 0.5, np.float32), Projection("one synapse", 1, 1, "post")
+    draw = experiment.build_draw()
+    release_credit(half, draw.source(synapse, half), two_samples, draw.p_bits, (0, 0, 0), Threads(1).map_ranges)
     return time.perf_counter() - started
 
 
@@ -252,7 +252,7 @@ def _storage_record(updates: dict[str, Update]) -> Record:
 
 def _learn(experiment: Experiment, network: Network, pool: Threads, state: State, sampled: Outcome) -> dict[str, Update]:
     """Rank, broadcast, update: what every plastic projection becomes."""
-    rule, bits = experiment.build_rule(), experiment.comparator_bits
+    rule, draw = experiment.build_rule(), experiment.build_draw()
     broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
     updates = {}
     for index, projection in enumerate(network.projections):
@@ -260,7 +260,8 @@ def _learn(experiment: Experiment, network: Network, pool: Threads, state: State
             name = projection.name
             rows = projection.to_rows(state.probabilities[name])
             key = (experiment.seed, state.generation, index)
-            credit = projection.from_rows(release_credit(rows, broadcast, bits, key, pool.map_ranges))
+            source = draw.source(projection, state.probabilities[name])
+            credit = projection.from_rows(release_credit(rows, source, broadcast, draw.p_bits, key, pool.map_ranges))
             updates[name] = rule.update(state.probabilities[name], credit, broadcast, state.optimizer[name], key)
     return updates
 

@@ -16,12 +16,13 @@ from numba import njit
 import naive
 import rsrp_lava.kernels
 from drivers import copy_start
-from rsrp_lava.engines.fused import FusedEngine, projection_planes, reservoir_release
+from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.engines.protocol import Normaliser, Observations
 from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.mapping import floating_constants
+from rsrp_lava.mapping.release import ReleaseDraw, reservoir_release
 from rsrp_lava.network import Network, NetworkOptions
 from rsrp_lava.tasks import get_task
 
@@ -48,7 +49,7 @@ class Engines:
 
     def __call__(self, network=None, threads=1, seed=7, task=TASK, p_bits=16):
         network = network or make_network()
-        engine = FusedEngine(network, floating_constants(network), task, seed, p_bits, Threads(threads))
+        engine = FusedEngine(network, floating_constants(network), task, seed, ReleaseDraw(p_bits), Threads(threads))
         self.opened.append(engine)
         engine.prepare(None)
         return engine
@@ -276,7 +277,7 @@ def test_a_reservoir_keeps_its_recurrent_synapses(open_engine):
 
     probabilities = network.initial_probabilities({"recurrent": release})
     assert set(np.unique(probabilities["recurrent"])) == {0.0, 1.0}
-    planes = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
+    planes = Synapses(*(ReleaseDraw().source(p, probabilities[p.name]) for p in network.projections))
     inputs = []
     for key, sample in (((7, 0, 0), 0), ((7, 0, 0), 1), ((7, 9, 0), 0), ((7, 0, naive.EVALUATION), 0)):
         _, input_rows, rows, _ = copy_start(planes, floating_constants(network), 1, key, sample)

@@ -18,11 +18,11 @@ import rsrp_lava.engines.lava as lava_engine
 from drivers import run_network
 from endless_task import ENDLESS
 from rsrp_lava import EngineError, Experiment, load_run, train
-from rsrp_lava.engines.fused import projection_planes
 from rsrp_lava.engines.lava_messages import GraphStart
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.mapping import floating_constants
+from rsrp_lava.mapping.release import ReleaseDraw
 
 HERE = Path(__file__).parent
 needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only")
@@ -117,7 +117,7 @@ def test_spikes_of_both_engines_are_equal_for_ten_thousand_substeps(tmp_path):
     assert done.returncode == 0, done.stderr
     recorded = np.load(tmp_path / "spikes.npy")
 
-    synapses = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
+    synapses = Synapses(*(ReleaseDraw().source(p, probabilities[p.name]) for p in network.projections))
     constants = floating_constants(network)._replace(substeps=1)
     for sample in range(networks):
         start_random = np.zeros(1)

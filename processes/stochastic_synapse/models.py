@@ -75,9 +75,8 @@ class StochasticSynapsesModel(PopulationModel):
 
     def _draw(self) -> None:
         s = self.synapses
-        planes = s.planes(sampled=True)
-        draw_population(planes, s.seed, s.generation, RELEASE + s.index, self.rows[: self.samples])
-        self.rows[self.samples :] = s.planes(sampled=False)[0]
+        draw_population(s.source(), s.seed, s.generation, RELEASE + s.index, self.rows[: self.samples])
+        self.rows[self.samples :] = s.deterministic()
         self.out[:] = 0
 
     def learn(self) -> None:
