@@ -194,3 +194,4 @@ class FixedInput(NamedTuple):
     per_unit: np.float32  #: integers a unit of the (standardised) observation
     limit: np.int32  #: the sum stops at ± this
     shift: np.int32  #: bias = sum << shift
+    fraction_bits: np.int32  #: the sum is first divided by 2^this: 0 where synapses are bits, more where they are weights

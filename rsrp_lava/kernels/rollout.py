@@ -196,7 +196,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, samp
         tally.steps[sample] = steps
 
 
-def specialise(function: Any, task: tuple, *arguments: Any) -> None:
+def specialise(function: Any, task: tuple, *arguments: Any, returns: Any = types.void) -> None:
     """Compile (or load from the cache) a kernel whose first argument is a task's functions, for these argument types.
 
     The task's functions are typed as function pointers, not as themselves: otherwise every task would have a rollout of
@@ -206,7 +206,7 @@ def specialise(function: Any, task: tuple, *arguments: Any) -> None:
     for compiled, signature in zip(task, (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE), strict=True):
         compiled.compile(signature)
         functions.append(types.FunctionType(signature))
-    signature = types.void(types.Tuple(functions), *(typeof(argument) for argument in arguments))
+    signature = returns(types.Tuple(functions), *(typeof(argument) for argument in arguments))
     function.disable_compile(False)
     function.compile(signature)
     function.disable_compile()
