@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "processes": {"kernels", "hardware_profiles", "errors"},
     "mapping": {"network", "hardware_profiles", "kernels", "errors"},
     "engines.fused": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
-    "export": {"network", "mapping", "errors"},
+    "export": {"network", "mapping", "kernels", "hardware_profiles", "tasks", "errors"},
     "reporting": {"network", "mapping", "errors"},
 }
 
