@@ -12,8 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from rsrp_lava import hardware_profiles, tasks
+from rsrp_lava.deploying import TARGETS
+from rsrp_lava.deploying import deploy as deploy_run
 from rsrp_lava.errors import ExperimentError, RsrpError
 from rsrp_lava.experiment import RULES, Experiment, read_yaml
+from rsrp_lava.export import RELEASE_MODES
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
 from rsrp_lava.runs import plot as plot_runs
@@ -147,6 +150,48 @@ def plot(
 ) -> None:
     """Draw learning curves; runs that differ only in their seed become one curve, mean ± std."""
     _print(str(plot_runs(*runs, output=output)))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`rsrp-lava deploy runs/adam --profile loihi2 --to lava -o chip --verify`\n\n"
+    "`rsrp-lava deploy runs/adam --profile loihi2 --to npz --release frozen_sample --samples 8 -o arrays`"
+)
+def deploy(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    to: Annotated[str, typer.Option(help=f"What to write: {', '.join(TARGETS)}.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; new or empty.")],
+    profile: Annotated[str | None, typer.Option(help="Hardware profile; by default the run's own.")] = None,
+    release: Annotated[str, typer.Option(help=f"What becomes of ρ: {', '.join(RELEASE_MODES)}.")] = "threshold",
+    samples: Annotated[int, typer.Option(help="Networks that vote (frozen_sample, axonal).")] = 1,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every spike with our own kernel.")] = False,
+    episodes: Annotated[int, typer.Option(help="Whole episodes to play.")] = 20,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Write a trained network for a chip or another program: synapses fixed, in the profile's numbers."""
+    from rsrp_lava.reporting.progress import counting
+
+    with counting("verifying episodes") as progress:
+        report = deploy_run(
+            run,
+            to=to,
+            output=output,
+            profile=profile,
+            release=release,
+            samples=samples,
+            verify=verify,
+            episodes=episodes,
+            progress=progress,
+        )
+    for row in report["returns"]:
+        networks = f"{row['networks']} network{'s' if row['networks'] > 1 else ''}"
+        _say(f"{networks}: mean return {row['mean_return']:.1f} ± {row['std_return']:.1f} over {episodes} episodes")
+    if verify:
+        _say(
+            f"verified: {report['mismatches']} mismatching spikes of {report['spikes']:,} in {report['steps']:,} steps; "
+            f"mean return {report['mean_return']:.1f} (our kernel: {report['kernel_mean_return']:.1f})"
+        )
+    _print(json.dumps(report) if as_json else str(output))
 
 
 @app.command("tasks", epilog="Example: `rsrp-lava tasks`")

@@ -16,7 +16,7 @@ from numba.extending import overload
 
 from .fixed_point import READOUT_WIDTH, FixedInput, FixedLif, FixedReadout, fixed_lif_step, fixed_readout_step
 from .lanes import add_where, aligned_zeros, popcount
-from .neurons import LifConstants, lif_step
+from .neurons import lif_step
 
 #: A single observation stops at ± this integer, so that sums of weighted inputs fit 32 bits.
 LARGEST_INPUT = np.float32(2**17)
@@ -42,9 +42,9 @@ class ReadoutConstants(NamedTuple):
 class NetworkConstants(NamedTuple):
     """What a step needs to know about a network besides its synapses."""
 
-    lif: LifConstants | FixedLif
-    input: InputConstants | FixedInput
-    readout: ReadoutConstants | FixedReadout
+    lif: Any  #: LifConstants or FixedLif
+    input: Any  #: InputConstants or FixedInput
+    readout: Any  #: ReadoutConstants or FixedReadout
     readout_delay: int  #: 1: the readout hears of a spike one step later, as on a chip
     substeps: int  #: simulation steps an environment step
     excitatory: np.ndarray  #: uint64, shape (words,): packed signs; bit set: excitatory

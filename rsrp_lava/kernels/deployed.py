@@ -38,12 +38,12 @@ NETWORK_STRIDE = 2**32
 
 
 @njit(nogil=True)
-def weighted_rows(spikes, excitatory, planes, partial, total):
+def weighted_rows(spikes, constants, planes, partial, total):
     """total (int32) = Σ_b 2^b · (signed number of synapses of plane b that carry a spike)."""
-    rows = spikes.shape[0] * 64 * (total.shape[0] // 64)
+    words = constants.n_neurons * spikes.shape[0]  # of a plane: a row a neuron
     total[:] = 0
-    for plane in range(planes.shape[0] // rows):
-        sum_rows(spikes, excitatory, planes[plane * rows : (plane + 1) * rows], partial)
+    for plane in range(planes.shape[0] // words):
+        sum_rows(spikes, constants.excitatory, planes[plane * words : (plane + 1) * words], partial)
         for j in range(total.shape[0]):
             total[j] += np.int32(partial[j]) << plane
 
@@ -105,7 +105,7 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, episod
                 _advance_readout(planes, constants, spikes, counts, trace, sizes[3], events)
             for k in range(networks):
                 of_k, at = spikes[k * words : (k + 1) * words], slice(k * lanes, (k + 1) * lanes)
-                weighted_rows(of_k, constants.excitatory, planes.recurrent[k], partial, delivered)
+                weighted_rows(of_k, constants, planes.recurrent[k], partial, delivered)
                 arrays = (u[at], v[at], drive[at], delivered)
                 for w in range(words):
                     of_k[w] = neuron_step(constants.lif, 64 * w, arrays, events)

@@ -42,9 +42,9 @@ STATISTIC_LIMIT = 64.0
 class Synapses(NamedTuple):
     """What the three projections draw from: bit planes, of which a single one is a fixed release, or another generator."""
 
-    input: np.ndarray  #: row k (of 2 · d_in: x, then −x): bits of the targets
-    recurrent: np.ndarray  #: row i: bits of the targets of neuron i
-    readout: np.ndarray  #: row o: bits of the neurons that feed output o
+    input: Any  #: row k (of 2 · d_in: x, then −x): bits of the targets
+    recurrent: Any  #: row i: bits of the targets of neuron i
+    readout: Any  #: row o: bits of the neurons that feed output o
 
 
 class NetworkState(NamedTuple):
