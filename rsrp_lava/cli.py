@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from rsrp_lava import hardware_profiles, tasks
 from rsrp_lava.deploying import TARGETS
@@ -61,6 +62,9 @@ def train(
     engine: Annotated[str | None, _setting("engine", "name")] = None,
     lava_target: Annotated[str | None, _setting("lava_target", "name")] = None,
     profile: Annotated[str | None, _setting("profile", "name")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option(help="A value of the profile, PATH=VALUE; can be repeated.", show_default=False)
+    ] = None,
     learning_rate: Annotated[str | None, _setting("learning_rate", "number|auto")] = None,
     optimizer: Annotated[str | None, _setting("optimizer", "name")] = None,
     reward_transform: Annotated[str | None, _setting("reward_transform", "name")] = None,
@@ -90,6 +94,7 @@ def train(
         "engine": engine,
         "lava_target": lava_target,
         "profile": profile,
+        "profile_overrides": _overrides(override) if override else None,
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "reward_transform": reward_transform,
@@ -114,6 +119,17 @@ def train(
         _print(json.dumps(result.summary))
     if result.stopped_by is not None:
         raise typer.Exit(128 + result.stopped_by)
+
+
+def _overrides(pairs: list[str]) -> dict[str, Any]:
+    """learning_storage.p_bits=4 → {"learning_storage.p_bits": 4}; values as in YAML."""
+    overrides = {}
+    for pair in pairs:
+        path, equals, value = pair.partition("=")
+        if not equals:
+            raise ExperimentError(f"--override {pair}: must be PATH=VALUE, as learning_storage.p_bits=4")
+        overrides[path] = yaml.safe_load(value)
+    return overrides
 
 
 def _report(result: Result) -> None:
