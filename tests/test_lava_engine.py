@@ -5,10 +5,12 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,35 +35,47 @@ LABELS = [
 ]
 
 
-def shared_memory():
-    return sorted(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else []
+#: Set for everything a test starts, and inherited: other sessions on the machine do not have it.
+MARK = f"RSRP_TEST={os.getpid()}"
+
+
+def processes():
+    """Command lines of living processes by id: (those a test started, the others)."""
+    ours, others = {}, {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                marked = MARK in (entry / "environ").read_text(errors="replace").split("\0")
+                (ours if marked else others)[int(entry.name)] = (entry / "cmdline").read_text(errors="replace")
+    return ours, others
 
 
 def children_of_sessions():
     """Processes whose command line is a Lava worker's (forked children keep it)."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace")
-                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
-            except OSError:
-                continue
-            if ("lava_worker" in command or "faulty_worker" in command) and state != "Z":
-                found.append(int(entry.name))
-    return found
+    ours, _ = processes()
+    return sorted(pid for pid, command in ours.items() if "lava_worker" in command or "faulty_worker" in command)
+
+
+def shared_memory():
+    """Segments, but those that processes of others have mapped."""
+    elsewhere = set()
+    for pid in processes()[1]:
+        with suppress(OSError):
+            elsewhere |= set(re.findall(r"/dev/shm/(\S+)", Path(f"/proc/{pid}/maps").read_text()))
+    return set(os.listdir("/dev/shm")) - elsewhere
 
 
 @pytest.fixture
-def nothing_left():
+def nothing_left(monkeypatch):
     """No process and no shared memory more than before, at the latest five seconds after the test."""
+    monkeypatch.setenv(*MARK.split("="))
     before = shared_memory()
     yield
     limit = time.time() + 5
-    while time.time() < limit and (children_of_sessions() or shared_memory() != before):
+    while time.time() < limit and (children_of_sessions() or shared_memory() - before):
         time.sleep(0.05)
     assert children_of_sessions() == []
-    assert shared_memory() == before
+    assert shared_memory() - before == set()
 
 
 @needs_lava
@@ -180,16 +194,16 @@ def test_single_processes_equal_stock_ones_spike_for_spike():
 @pytest.fixture
 def start_cli(tmp_path):
     """Start a training run under Lava in its own process; it and its session are ended after the test."""
-    processes = []
+    started = []
 
     def start(*arguments):
         command = [sys.executable, "-m", "rsrp_lava.cli", "train", "cartpole", "--engine", "lava", *map(str, arguments)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-        processes.append(process)
+        started.append(process)
         return process
 
     yield start
-    for process in processes:
+    for process in started:
         process.kill()
         process.wait()
 
@@ -208,7 +222,7 @@ def wait_for(condition, seconds=40):
 def test_a_killed_child_is_reported(start_cli, tmp_path, nothing_left):
     process = start_cli(*LONG, "--out", tmp_path / "run")
     wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
-    workers = sorted(children_of_sessions())
+    workers = children_of_sessions()
     os.kill(workers[4], signal.SIGKILL)
     started = time.time()
     _, errors = process.communicate(timeout=10)
