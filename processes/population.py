@@ -7,9 +7,7 @@ for Lava's learning phase, in which returns, broadcast and updates pass over por
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import traceback
 from typing import Any
 
@@ -46,10 +44,10 @@ def require_backend(run_cfg: Any) -> None:
 class OwnProcess(AbstractProcess):
     """A process of this package. Like every Lava process it runs on a chip only if the backend is there, but it says so."""
 
-    def run(self, condition: Any, run_cfg: Any = None, compile_config: Any = None) -> None:
-        """Lava's `run`, after checking the backend."""
+    def create_runtime(self, run_cfg: Any = None, executable: Any = None, compile_config: Any = None) -> None:
+        """Lava's `create_runtime`, which `run` calls, after checking the backend."""
         require_backend(run_cfg)
-        super().run(condition, run_cfg, compile_config)
+        super().create_runtime(run_cfg, executable, compile_config)
 
 
 class PopulationProcess(OwnProcess):
@@ -64,7 +62,7 @@ class PopulationProcess(OwnProcess):
 class PopulationModel(PyLoihiProcessModel):
     """Follows the phase line and counts substeps; subclasses write `step` (a simulation step) and `learn`.
 
-    An exception is reported with its traceback and the process's name on the `report` socket before Lava swallows it.
+    An exception is handed to `report` with its traceback and the process's name before Lava swallows it.
     """
 
     g_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.uint8)
@@ -126,11 +124,10 @@ class PopulationModel(PyLoihiProcessModel):
         try:
             work()
         except Exception:
-            report: socket.socket | None = self.parameters.get("report")
+            report = self.parameters.get("report")
             if report is not None:
                 name = self.parameters.get("label", type(self).__name__)
-                text = traceback.format_exc()[-32_000:]
-                report.send(json.dumps({"process": name, "pid": os.getpid(), "traceback": text}).encode())
+                report(process=name, pid=os.getpid(), traceback=traceback.format_exc())
             raise
 
 

@@ -24,6 +24,7 @@ from rsrp_lava.engines.fused import network_constants, projection_planes
 from rsrp_lava.engines.lava_messages import GraphStart
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.kernels.rollout import Synapses
+from rsrp_lava.training import State
 
 HERE = Path(__file__).parent
 needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only")
@@ -153,14 +154,30 @@ def lava_engine_uniform(seed, sample, out):
     fill_uniform(seed, 0, sample, TASK, out)
 
 
+@pytest.fixture
+def fault(monkeypatch, tmp_path):
+    """A function: the worker's process `label` fails in `phase` (faulty_worker.py). What hangs then is a failed test."""
+
+    def fault(label, phase, text=""):
+        monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
+        for name, value in {"FAULT": f"{label}:{phase}", "FAULT_TEXT": text, "FAULT_TIME": tmp_path / "time"}.items():
+            monkeypatch.setenv(name, str(value))
+
+    def hangs(number, frame):
+        raise TimeoutError("the engine waits for ever")
+
+    previous = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(60)
+    yield fault
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+
+
 @needs_lava
 @pytest.mark.parametrize("phase", ["step", "learn"])
 @pytest.mark.parametrize("label", LABELS)
-def test_a_failing_process_is_named_with_its_traceback(label, phase, monkeypatch, tmp_path, nothing_left):
-    monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    monkeypatch.setenv("FAULT", f"{label}:{phase}")
-    monkeypatch.setenv("FAULT_TIME", str(tmp_path / "time"))
+def test_a_failing_process_is_named_with_its_traceback(label, phase, fault, tmp_path, nothing_left):
+    fault(label, phase)
     with pytest.raises(EngineError, match=f"'{label}' failed") as caught:
         train(Experiment(**SMALL, engine="lava"))
     assert "ValueError: injected fault" in str(caught.value)
@@ -169,13 +186,52 @@ def test_a_failing_process_is_named_with_its_traceback(label, phase, monkeypatch
 
 
 @needs_lava
-def test_children_compile_nothing(monkeypatch, nothing_left):
-    monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    monkeypatch.setenv("FAULT", "compile:children")
+@pytest.mark.parametrize("character", ["ρ", "\U0001f9e0"])
+def test_of_a_long_traceback_the_end_is_shown(character, fault, nothing_left):
+    fault("LIF", "step", character * 30_000)
+    with pytest.raises(EngineError, match="'LIF' failed") as caught:
+        train(Experiment(**SMALL, engine="lava"))
+    assert len(str(caught.value)) < 33_000
+
+
+@needs_lava
+@pytest.mark.parametrize(("label", "phase"), [("LIF", "build"), ("reward broadcaster", "half")])
+def test_a_child_killed_in_an_awkward_moment_is_reported(label, phase, fault, nothing_left):
+    """While others are still being started; in the middle of a message, the rest of which will never come."""
+    fault(label, phase)
+    with pytest.raises(EngineError, match=rf"'{label}' \(pid \d+\) ended with exit code -9; .*resume"):
+        train(Experiment(**SMALL, engine="lava"))
+
+
+@needs_lava
+def test_lava_that_cannot_be_imported_is_reported_at_once(fault, nothing_left):
+    fault("lava", "import")
+    started = time.time()
+    with pytest.raises(EngineError, match=r"'Lava runtime' failed(?s:.*)No module named 'lava.magma'"):
+        train(Experiment(**{**SMALL, "network": {"n_neurons": 512}}, engine="lava"))  # more than a socket's buffer holds
+    assert time.time() - started < 8
+
+
+def test_a_worker_that_cannot_start_says_why(monkeypatch, nothing_left):
+    monkeypatch.setattr(lava_engine, "require_lava", lambda target: None)
+    monkeypatch.setattr(lava_engine.LavaEngine, "worker", "no_such_module")
+    with pytest.raises(EngineError, match=r"exit code 1(?s:.*)No module named"):
+        train(Experiment(**{**SMALL, "network": {"n_neurons": 512}}, engine="lava"))
+
+
+@needs_lava
+def test_children_compile_nothing(fault, nothing_left):
+    fault("compile", "children")
     experiment = Experiment(**SMALL, optimizer="adam")
     lava = train(experiment.replace(engine="lava")).summary["release_sha256"]
     assert lava == train(experiment).summary["release_sha256"]
+
+
+@needs_lava
+def test_modules_in_the_current_folder_are_not_taken_for_others(tmp_path, monkeypatch, nothing_left):
+    (tmp_path / "lava.py").write_text("raise RuntimeError('the wrong lava')")
+    monkeypatch.chdir(tmp_path)
+    train(Experiment(**{**SMALL, "generations": 1}, engine="lava"))
 
 
 @needs_lava
@@ -276,9 +332,29 @@ def test_ten_runs_in_a_row_leave_no_descriptors_handlers_or_start_method(nothing
 
 
 @needs_lava
-def test_hardware_that_is_not_there_is_an_error_and_no_silent_simulation(nothing_left):
-    with pytest.raises(EngineError, match=r"hardware backend not installed: Loihi2HwCfg"):
-        train(Experiment(**SMALL, engine="lava", lava_target="loihi2"))
+def test_a_second_ctrl_c_while_the_session_ends_leaves_nothing(monkeypatch, nothing_left):
+    experiment = Experiment(**SMALL, engine="lava")
+    engine = lava_engine.LavaEngine(experiment)
+    engine.prepare(State.start(experiment))
+    engine.play({}, Normaliser.start(4), 0, 4, deterministic=True)
+    kill = os.killpg
+
+    def kill_interrupted(*arguments):
+        kill(*arguments)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "killpg", kill_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.close()
+
+
+@needs_lava
+def test_hardware_that_is_not_there_is_an_error_and_no_silent_simulation(tmp_path, nothing_left):
+    with pytest.raises(EngineError, match=r"hardware backend not installed: .*use --lava-target simulation") as caught:
+        train(Experiment(**SMALL, engine="lava", lava_target="loihi2"), out=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+    assert "lava" not in sys.modules
 
 
 def test_without_lava_one_line_says_why_and_how(tmp_path, monkeypatch):

@@ -64,6 +64,7 @@ class FusedEngine:
 
     name = "fused"
     learn = None
+    stopping = "stopping after the generation in flight (again: at once)"
     stop: Sequence[int] = ()
 
     def __init__(self, network: Network, task: EpisodeTask, seed: int, p_bits: int, threads: Threads) -> None:

@@ -73,7 +73,7 @@ def pack_state(probability: np.ndarray, optimizer: OptimizerState) -> np.ndarray
 
 
 def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
-    """All processes by name, connected. `link`: connection to the engine; `report`: socket for exceptions."""
+    """All processes by name, connected. `link`: connection to the engine; `report`: called with what failed."""
     experiment = start.experiment
     network, task = experiment.build_network(), get_task(experiment.task)
     constants = network_constants(network)
