@@ -291,7 +291,7 @@ def test_a_killed_child_is_reported(start_cli, tmp_path, nothing_left):
 @needs_lava
 @pytest.mark.parametrize("when", ["compiling", "stepping", "learning", "learning late"])
 def test_interrupt_ends_within_five_seconds(when, start_cli, tmp_path, nothing_left):
-    process = start_cli(*LONG, "--out", tmp_path / "run")
+    process = start_cli(*LONG, "--out", tmp_path / "run", "--json")
     if when == "compiling":
         wait_for(children_of_sessions)
     else:
@@ -299,9 +299,11 @@ def test_interrupt_ends_within_five_seconds(when, start_cli, tmp_path, nothing_l
         time.sleep({"stepping": 0.15, "learning": 0.0, "learning late": 0.5}[when])
     process.send_signal(signal.SIGINT)
     started = time.time()
-    _, errors = process.communicate(timeout=10)
+    output, errors = process.communicate(timeout=10)
     assert time.time() - started < 5
     assert process.returncode == 130
+    assert "the generation in flight is given up" in errors
+    assert json.loads(output)["final_eval_return"] is None  # the last one is of the network before its last update
     assert "continue with: rsrp-lava train --resume" in errors
     assert "Traceback" not in errors
     load_run(tmp_path / "run")
