@@ -124,14 +124,14 @@ def _signals_deferred() -> Iterator[None]:
         return
     received: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, lambda number, frame: received.append(number)) for number in numbers]
+    previous = [signal.signal(number, lambda which, frame: received.append(which)) for number in numbers]
     try:
         yield
     finally:
         for number, handler in zip(numbers, previous, strict=True):
             signal.signal(number, handler or signal.SIG_DFL)
-        for number in received:
-            signal.raise_signal(number)
+        for which in received:
+            signal.raise_signal(which)
 
 
 def _describe(report: dict[str, Any]) -> str:

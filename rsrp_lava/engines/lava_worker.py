@@ -103,8 +103,9 @@ def _watch_children(graph: Any, report: Any) -> None:
 
 def _actors(graph: Any) -> list[tuple[str, Any]]:
     """Lava's children so far, with their names: processes in the order of their builders, then runtime services."""
-    runtime = getattr(graph, "_runtime", None)
-    infrastructure = runtime and runtime._messaging_infrastructure
-    actors = list(infrastructure.actors) if infrastructure else []
-    names = [process.proc_params["label"] for process in runtime._executable.proc_builders] if actors else []
+    runtime: Any = getattr(graph, "_runtime", None)
+    if runtime is None or runtime._messaging_infrastructure is None:
+        return []
+    actors = list(runtime._messaging_infrastructure.actors)
+    names = [process.proc_params["label"] for process in runtime._executable.proc_builders]
     return list(zip([*names, *["runtime service"] * len(actors)], actors, strict=False))
