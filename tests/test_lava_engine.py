@@ -247,6 +247,37 @@ def test_single_processes_equal_stock_ones_spike_for_spike():
     assert report["potential"] < 2e-3
 
 
+WRONG = {
+    "StochasticDense(p=np.full(3, 0.5))": "StochasticDense p: shape (3,) must be (n_pre, n_post), both 1 or more",
+    "StochasticDense(p=np.zeros((0, 2)))": "StochasticDense p: shape (0, 2) must be (n_pre, n_post), both 1 or more",
+    "StochasticDense(p=[[0.5, 1.5]])": "StochasticDense p: 1.5 must be a probability, 0 to 1",
+    "StochasticDense(p=[[0.5, np.nan]])": "StochasticDense p: nan must be a probability, 0 to 1",
+    "StochasticDense(p=np.full((32768, 1), 0.5))": "StochasticDense p: 32768 presynaptic neurons must be 32767 or fewer",
+    "StochasticDense(p=[[0.5], [0.5]], signs=[1])": "StochasticDense signs: shape (1,) must be (2,), one a row of p",
+    "StochasticDense(p=[[0.5], [0.5]], signs=[1, 0])": "StochasticDense signs: 0 must be 1 (excites) or -1 (inhibits)",
+    "LIF(shape=(2, 3))": "LIF shape: (2, 3) must be (n,)",
+}
+
+
+@needs_lava
+def test_processes_refuse_what_they_cannot_compute():
+    script = (
+        "import json, sys\nimport numpy as np\nfrom rsrp_lava import ExperimentError\n"
+        "from rsrp_lava.processes.lif.process import LIF\n"
+        "from rsrp_lava.processes.stochastic_synapse.process import StochasticDense\n"
+        "def refusal(text):\n    try:\n        eval(text)\n    except ExperimentError as error:\n        return str(error)\n"
+        "StochasticDense(p=[[0, 1]], signs=[-1]), LIF(shape=(2,))\n"
+        "print(json.dumps({text: refusal(text) for text in json.loads(sys.argv[1])}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(list(WRONG))], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    refusals = json.loads(done.stdout)
+    for text, message in WRONG.items():
+        assert (refusals[text] or "").startswith(message), text
+
+
 @pytest.fixture
 def start_cli(tmp_path):
     """Start a training run under Lava in its own process; it and its session are ended after the test."""

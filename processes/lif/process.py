@@ -8,6 +8,7 @@ import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
+from rsrp_lava.errors import ExperimentError
 from rsrp_lava.processes.population import OwnProcess, PopulationProcess
 
 
@@ -45,6 +46,8 @@ class LIF(OwnProcess):
         bias: float | np.ndarray = 0.0,
         v: float | np.ndarray = 0.0,
     ) -> None:
+        if len(shape) != 1:
+            raise ExperimentError(f"LIF shape: {shape} must be (n,): one vector of neurons; connect ports through `flatten`")
         super().__init__(
             shape=shape, constants=(1 - du, 1.0, 1 - dv, gain, vth, v_reset), bias=np.broadcast_to(bias, shape).copy()
         )

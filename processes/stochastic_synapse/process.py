@@ -8,7 +8,11 @@ import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
+from rsrp_lava.errors import ExperimentError
 from rsrp_lava.processes.population import OwnProcess, PopulationProcess
+
+#: Presynaptic neurons whose released synapses an int16 can count.
+_MOST_SOURCES = 2**15 - 1
 
 
 class StochasticDense(OwnProcess):
@@ -19,7 +23,7 @@ class StochasticDense(OwnProcess):
 
     Parameters
     ----------
-    p : float32, (n_pre, n_post)    release probabilities
+    p : (n_pre, n_post), 0 … 1       release probabilities; the comparator rounds 0 and 1 to its nearest steps inside
     signs : (n_pre,), ±1            sign of each presynaptic neuron
     weight : float                  what one released synapse adds
     key : (seed, generation, sample);  p_bits : width of the comparator
@@ -39,12 +43,31 @@ class StochasticDense(OwnProcess):
         key: tuple[int, int, int] = (0, 0, 0),
         p_bits: int = 16,
     ) -> None:
+        p = np.asarray(p)
+        signs = np.ones(len(p)) if signs is None else np.asarray(signs)
+        _check(p, signs)
         n_pre, n_post = p.shape
-        signs = np.ones(n_pre) if signs is None else np.asarray(signs)
         super().__init__(p=p.astype(np.float32), signs=signs, weight=weight, key=key, p_bits=p_bits)
         self.s_in = InPort(shape=(n_pre,))
         self.a_out = OutPort(shape=(n_post,))
         self.release = Var(shape=(n_pre, n_post), init=0)
+
+
+def _check(p: np.ndarray, signs: np.ndarray) -> None:
+    """`ExperimentError` for probabilities and signs that the kernels would take for others."""
+    problem = None
+    if p.ndim != 2 or 0 in p.shape:
+        problem = f"p: shape {p.shape} must be (n_pre, n_post), both 1 or more"
+    elif len(p) > _MOST_SOURCES:
+        problem = f"p: {len(p)} presynaptic neurons must be {_MOST_SOURCES} or fewer (sums are int16); split them"
+    elif not ((p >= 0) & (p <= 1)).all():
+        problem = f"p: {p[~((p >= 0) & (p <= 1))][0]} must be a probability, 0 to 1"
+    elif signs.shape != (len(p),):
+        problem = f"signs: shape {signs.shape} must be {(len(p),)}, one a row of p"
+    elif not np.isin(signs, (-1, 1)).all():
+        problem = f"signs: {signs[~np.isin(signs, (-1, 1))][0]} must be 1 (excites) or -1 (inhibits)"
+    if problem:
+        raise ExperimentError(f"StochasticDense {problem}")
 
 
 class StochasticSynapses(PopulationProcess):
