@@ -1,5 +1,6 @@
 """Training learns, repeats itself bit for bit, and survives being stopped at any moment."""
 
+import dataclasses
 import json
 import random
 import signal
@@ -401,6 +402,12 @@ def test_resume_and_out_together_are_refused(small, run, tmp_path):
     with pytest.raises(RunFolderError, match="leave out --out"):
         train(small, resume=run, out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_of_a_chip_is_evaluated_here(run):
+    loaded = load_run(run)
+    on_chip = dataclasses.replace(loaded, experiment=loaded.experiment.replace(engine="lava", lava_target="loihi2"))
+    assert evaluate(on_chip) == evaluate(loaded)
 
 
 @pytest.mark.parametrize("threads", [0, -1, available_threads() + 1])

@@ -9,6 +9,7 @@ import numpy as np
 
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.engines.threads import Threads
+from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.neurons import LifConstants
 from rsrp_lava.kernels.random_bits import EVALUATION, RESERVOIR
 from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, unpack_bits
@@ -91,6 +92,8 @@ class FusedEngine:
         deterministic: bool = False,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`."""
+        if samples < 1:
+            raise ExperimentError(f"samples: {samples} must be 1 or more; a population of none has no mean")
         arguments = self._arguments(probabilities, normaliser, generation, deterministic)
         returns, steps = np.zeros(samples), np.zeros(samples, np.int64)
         sums: list[np.ndarray] = []
