@@ -21,8 +21,8 @@ from lava.magma.core.run_configs import Loihi1HwCfg, Loihi2HwCfg
 
 from rsrp_lava.errors import EngineError
 
-#: Entries of the broadcast before the scalars: learn (1) or stop (0), next generation, samples play in it (1 or 0), scale.
-HEADER = 4
+#: Entries of the broadcast before the scalars: next generation, whether samples play in it (1 or 0), scale of the scalars.
+HEADER = 3
 
 
 def broadcast_size(samples: int, n_inputs: int) -> int:
@@ -51,7 +51,10 @@ class OwnProcess(AbstractProcess):
 
 
 class PopulationProcess(OwnProcess):
-    """A process that carries a population: arrays lead with the sample axis, training samples first, then evaluation."""
+    """A process that carries a population: arrays lead with the sample axis, training samples first, then evaluation.
+
+    Its state is no Lava Var: Lava would copy that of all samples to read or set it. What the host needs goes over ports.
+    """
 
     def __init__(self, *, samples: int, evaluation: int, n_inputs: int, substeps: int, **parameters: Any) -> None:
         super().__init__(samples=samples, evaluation=evaluation, n_inputs=n_inputs, substeps=substeps, **parameters)
@@ -129,8 +132,3 @@ class PopulationModel(PyLoihiProcessModel):
                 name = self.parameters.get("label", type(self).__name__)
                 report(process=name, pid=os.getpid(), traceback=traceback.format_exc())
             raise
-
-
-def next_generation(message: np.ndarray) -> int | None:
-    """The generation a broadcast announces, or None if it says stop."""
-    return int(message[1]) if message[0] else None

@@ -31,7 +31,7 @@ class LIF(OwnProcess):
     Ports and Vars
     --------------
     a_in : float32, (n,);  s_out : float32, (n,), 0 or 1
-    u, v : float32, (n,)
+    u, v : float32, (n,)            current and potential, in the units of vth
     """
 
     def __init__(
@@ -69,6 +69,11 @@ class LIFPopulation(PopulationProcess):
     a_in : int16, (S, 64 W)        signed number of released synapses that carried a spike
     drive_in : float32, (S, 64 W)  input current, at the first substep of an environment step
     s_out : uint64, (S, W)         spikes, neuron i in bit i % 64 of word i // 64
+
+    State: float32, (S, 64 W)
+    -------------------------
+    u : synaptic current, v : membrane potential, drive : input current, all in units of potential (v_threshold is 1 of them
+    by default); u and drive already carry the membrane's resistance
 
     Parameters: `constants` (kernels.neurons.LifConstants), `n_neurons`, `key` (seed, generation).
     """

@@ -20,6 +20,8 @@ class Readout(PopulationProcess):
     a_in : int32, (S, n_outputs)       signed number of released synapses that carry a spike
     a_out : float32, (S, n_outputs)
 
+    State: trace, float32, (S, n_outputs): filtered rate of signed releases, 1/ms.
+
     Parameters: `constants` = (alpha_out, trace_gain, output_weight), float32.
     """
 

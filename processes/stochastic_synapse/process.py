@@ -74,19 +74,21 @@ class StochasticSynapses(PopulationProcess):
     """Synapses of a population of networks that release or not, and learn where they are.
 
         θ_ij ~ Bernoulli(ρ_ij)                        for every sample, once an episode
-        a_out_j = Σ_i sign_i θ_ij s_in_i              of the previous step (kind "recurrent"), of this one ("readout"),
-                                                      or of graded input, scaled, once an environment step ("input")
+        a_out_j = Σ_i sign_i θ_ij s_in_i              of the previous step (recurrent), of this one (readout),
+                                                      or of graded input, scaled, once an environment step (input)
         learning phase: Δρ_ij from ρ_ij, θ_ij and the one scalar a sample that the broadcast carries
 
     Evaluation samples release where ρ > ½.
 
     Ports (S samples)
     -----------------
-    s_in : "input": float32, (S, n_inputs); else uint64, (S, words of the presynaptic population)
-    a_out : "input": float32, "recurrent": int16, (S, lanes of the postsynaptic population); "readout": int32, (S, n_outputs)
+    s_in : input: float32, (S, n_inputs); else uint64, (S, words of the presynaptic population)
+    a_out : input: float32, recurrent: int16, (S, lanes of the postsynaptic population); readout: int32, (S, n_outputs)
     p_out : float64, (state_size,)      new ρ and optimizer state, for the host's checkpoint
 
-    Parameters: `kind`, `synapses` (its probabilities and rule: engines/lava.py), `excitatory`, `weight`.
+    State: ρ, float32, (n_pre, n_post), a probability; the optimizer's; θ, one bit a synapse and sample, packed 64 to a word.
+
+    Parameters: `synapses` (its probabilities and rule: engines/lava_graph.py), `excitatory`, `weight`.
     """
 
     def __init__(
