@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -129,7 +130,7 @@ def train(
     engine = open_engine(experiment, pool)
     close_progress: Callable[[], None] = _nothing
     announce_stop: Callable[[str], None] = _nothing
-    made = [] if out is None else [path for path in (Path(out), *Path(out).parents) if not path.exists()]
+    made = [] if out is None else [path for path in (Path(out), *Path(out).parents) if not os.path.exists(path)]
     try:
         folder, state = _open_run(experiment, out, resume)
         if progress is True:
