@@ -16,6 +16,7 @@ from numba import njit
 import naive
 import rsrp_lava.kernels
 from drivers import copy_start
+from rsrp_lava import ExperimentError
 from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.engines.protocol import Normaliser, Observations
 from rsrp_lava.engines.threads import Threads, available_threads
@@ -218,6 +219,11 @@ def test_an_episode_ends_at_the_limit_of_the_task(open_engine):
     seven = dataclasses.replace(TASK, max_steps=7)
     outcome = open_engine(make_network(n_neurons=64), task=seven).play(probabilities, START, 0, 3)
     assert outcome.returns.tolist() == [7.0] * 3
+
+
+def test_a_population_of_none_is_refused(open_engine):
+    with pytest.raises(ExperimentError, match="samples: 0 must be 1 or more"):
+        open_engine(make_network(n_neurons=8)).play(random_probabilities(make_network(n_neurons=8)), START, 0, 0)
 
 
 # --- normaliser --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from rsrp_lava.kernels.population import (
 )
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, unpack_bits
-from rsrp_lava.processes.population import HEADER, PopulationModel, next_generation
+from rsrp_lava.processes.population import HEADER, PopulationModel
 from rsrp_lava.processes.stochastic_synapse.process import (
     InputSynapses,
     ReadoutSynapses,
@@ -82,13 +82,11 @@ class StochasticSynapsesModel(PopulationModel):
     def learn(self) -> None:
         """Δρ from the broadcast, the new state to the host, new releases for the next episode."""
         message = self.r_in.recv()
-        generation = next_generation(message)
-        if generation is None:
-            return
+        generation, _, scale = message[:HEADER]
         if self.synapses.plastic:
             units = message[HEADER : HEADER + self.samples].astype(np.int32)
-            self.p_out.send(self.synapses.learn(self.rows[: self.samples], units, message[3]))
-        self.synapses.generation = generation
+            self.p_out.send(self.synapses.learn(self.rows[: self.samples], units, scale))
+        self.synapses.generation = int(generation)
         self._draw()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.engines.threads import Threads
+from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.kernels.rollout import STATISTIC_UNIT, Synapses, Tally, play_episodes, specialise
@@ -26,6 +27,7 @@ class FusedEngine:
 
     name = "fused"
     learn = None
+    stopping = "stopping after the generation in flight (again: at once)"
     stop: Sequence[int] = ()
 
     def __init__(
@@ -61,6 +63,8 @@ class FusedEngine:
         deterministic: bool = False,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`."""
+        if samples < 1:
+            raise ExperimentError(f"samples: {samples} must be 1 or more; a population of none has no mean")
         arguments = self._arguments(probabilities, normaliser, generation, deterministic)
         returns, steps = np.zeros(samples), np.zeros(samples, np.int64)
         observed, events = self._sums()

@@ -77,7 +77,7 @@ class ProjectionState:
 
 
 def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
-    """All processes by name, connected. `link`: connection to the engine; `report`: socket for exceptions."""
+    """All processes by name, connected. `link`: connection to the engine; `report`: called with what failed."""
     experiment = start.experiment
     network, task = experiment.build_network(), get_task(experiment.task)
     constants = kernel_constants(network, experiment.hardware)

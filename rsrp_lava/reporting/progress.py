@@ -65,9 +65,9 @@ class TerminalProgress:
             text += f"  {speed:,.0f} env steps/s  {_clock(left)} left"
         return text
 
-    def stopping(self) -> None:
+    def stopping(self, how: str) -> None:
         """Say that a request to stop was heard: a large generation can take a while to end."""
-        self._console.print("stopping after the generation in flight (again: at once)", highlight=False)
+        self._console.print(how, highlight=False)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
