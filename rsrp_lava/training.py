@@ -126,6 +126,7 @@ def train(
         raise ExperimentError("until: nan is no return that could be reached; give a number")
     pool = Threads(threads)
     engine = open_engine(experiment, pool)
+    folder: RunFolder | None = None
     close_progress: Callable[[], None] = _nothing
     announce_stop: Callable[[], None] = _nothing
     try:
@@ -141,11 +142,13 @@ def train(
             training = _Training(experiment, engine, pool, folder, state, metrics, progress or (lambda record: None))
             with suppress(Interrupted):
                 training.run(stop, until)
+        if folder and metrics:
+            _draw_curves(folder)
     finally:
         engine.close()
         close_progress()
-    if folder and metrics:
-        _draw_curves(folder)
+        if folder:
+            folder.close()
     summary = _summary(experiment, state, metrics, folder) | {"compile_seconds": round(training.compile_seconds, 3)}
     stopped_by = stop[0] if stop else None
     return Result(experiment, state.probabilities, metrics, folder.path if folder else None, stopped_by, summary)
@@ -278,18 +281,28 @@ def _open_run(experiment: Experiment, out: str | Path | None, resume: str | Path
     if out is not None:
         raise RunFolderError(f"--resume {resume} goes on in its own folder; leave out --out {out}")
     folder = RunFolder.open(resume)
+    folder.lock()
+    try:
+        return folder, _take_up(folder, experiment)
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _take_up(folder: RunFolder, experiment: Experiment) -> State:
+    """The state a run was left in, and its folder made ready to go on from there."""
     if folder.experiment.fingerprint != experiment.fingerprint:
         changed = folder.experiment.differences(experiment)
-        raise RunFolderError(f"{resume}: was started with other settings ({changed}); resume without changing them")
+        raise RunFolderError(f"{folder.path}: was started with other settings ({changed}); resume without changing them")
     checkpoint = folder.load_checkpoint()
     if checkpoint.generation > experiment.generations:
         raise RunFolderError(
-            f"{resume}: has finished {checkpoint.generation} generations already; "
+            f"{folder.path}: has finished {checkpoint.generation} generations already; "
             f"--generations {experiment.generations} would go back: give {checkpoint.generation} or more"
         )
     folder.save_experiment(experiment)
     folder.cut_metrics(checkpoint.generation)
-    return folder, State.from_checkpoint(checkpoint, experiment)
+    return State.from_checkpoint(checkpoint, experiment)
 
 
 def _nothing() -> None:

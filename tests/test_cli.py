@@ -75,7 +75,7 @@ def test_train_json_is_all_there_is_on_stdout(rsrp_lava):
     assert (summary["task"], summary["rule"], summary["engine"]) == ("cartpole", "rsrp", "fused")
     assert (summary["seed"], summary["population"], summary["generations"]) == (5, 8, 2)
     assert summary["final_eval_return"] == run.metrics[-1]["evaluation_return"]
-    assert sorted(os.listdir("a")) == ["checkpoint.npz", "config.yaml", "curves.png", "metrics.jsonl"]
+    assert sorted(os.listdir("a")) == ["checkpoint.npz", "config.yaml", "curves.png", "lock", "metrics.jsonl"]
 
 
 def test_train_without_json_leaves_stdout_empty_and_shows_progress(rsrp_lava):

@@ -16,6 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from rsrp_lava import CheckpointError, Experiment, RunFolderError, evaluate, load_run, plot, train
 from rsrp_lava.run_folder import Checkpoint, RunFolder
+from trainers import wait_for_records
 
 START = Checkpoint(
     Experiment().fingerprint,
@@ -64,7 +65,7 @@ def test_checkpoint_round_trip(tmp_path_factory, stored, values, generation):
 
 def test_new_folder_can_be_loaded_and_resumed_at_once(folder):
     assert same(RunFolder.open(folder.path).load_checkpoint(), START)
-    assert sorted(os.listdir(folder.path)) == ["checkpoint.npz", "config.yaml"]
+    assert sorted(os.listdir(folder.path)) == ["checkpoint.npz", "config.yaml", "lock"]
 
 
 def test_truncated_checkpoint_is_refused_at_every_length(folder):
@@ -232,7 +233,7 @@ def test_disk_that_fills_up_during_training(small, tmp_path):
     assert done.returncode == 2
     assert f"error: {out / 'metrics.jsonl'}: cannot be written (file too large); the files of earlier" in done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(os.listdir(out)) == ["checkpoint.npz", "config.yaml", "metrics.jsonl"]
+    assert sorted(os.listdir(out)) == ["checkpoint.npz", "config.yaml", "lock", "metrics.jsonl"]
     assert 5 < load_run(out).generation < 60
     resumed = train(tiny, resume=out)
     assert resumed.summary["release_sha256"] == train(tiny).summary["release_sha256"]
@@ -266,6 +267,69 @@ def test_out_that_cannot_be_a_new_run_is_refused_and_left_alone(run, small, tmp_
 def test_empty_folder_may_be_used(small, tmp_path):
     RunFolder.create(tmp_path, small, START)
     assert RunFolder.open(tmp_path).experiment == small
+
+
+# One trainer a folder
+
+
+def trainer(start, out):
+    """A process that trains in `out` for ever, after its first generations."""
+    process = start("cartpole", "--population", 8, "--evaluation-episodes", 4, "--generations", 10**6, "--out", out)
+    wait_for_records(process, out, 2)
+    return process
+
+
+def test_folder_of_a_live_run_is_refused_to_a_second_trainer(tmp_path, start):
+    out = tmp_path / "run"
+    process = trainer(start, out)
+    busy = rf": process {process.pid} trains in this folder; wait until it ends, or stop it \(kill {process.pid}\)"
+    with pytest.raises(RunFolderError, match=f"{out}{busy}"):
+        train(RunFolder.open(out).experiment, resume=out)
+    with pytest.raises(RunFolderError, match=f"{out}: already holds a run"):
+        train(Experiment(), out=out)
+    other = tmp_path / "other"
+    other.mkdir()
+    os.link(out / "lock", other / "lock")  # the other trainer has it, but has not written its config yet
+    with pytest.raises(RunFolderError, match=f"{other}{busy}"):
+        train(Experiment(), out=other)
+    assert os.listdir(other) == ["lock"]
+    process.kill()
+    process.communicate()
+    progress = load_run(out).generation  # death let go of the folder
+    train(RunFolder.open(out).experiment.replace(generations=progress + 1), resume=out)
+    generations = [record["generation"] for record in load_run(out).metrics]
+    assert generations == list(range(progress + 2))
+
+
+def test_live_run_can_be_evaluated_and_drawn(small, tmp_path):
+    """By other processes and from within the process that trains."""
+    out, means = tmp_path / "run", []
+
+    def watch(record):
+        means.append(evaluate(out)["mean_return"])
+        plot(out, output=tmp_path / "live.png")
+
+    result = train(small, out=out, progress=watch)
+    assert means == [record["evaluation_return"] for record in result.metrics[1:]]
+    assert (tmp_path / "live.png").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 9}, {"generations": 1}])
+def test_refused_and_failed_training_lets_go_of_the_folder(small, run, wrong):
+    with pytest.raises(RunFolderError):
+        train(small.replace(**wrong), resume=run)
+    with pytest.raises(ZeroDivisionError):
+        train(small.replace(generations=5), resume=run, progress=lambda record: 1 / 0)
+    assert train(small.replace(generations=6), resume=run).summary["generations"] == 6
+
+
+def test_file_system_without_locks_is_no_obstacle(small, tmp_path, monkeypatch):
+    def unsupported(file, operation):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    train(small.replace(generations=1), out=tmp_path / "run")
+    train(small.replace(generations=2), resume=tmp_path / "run")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

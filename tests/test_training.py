@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 
@@ -14,6 +13,7 @@ from rsrp_lava import Experiment, ExperimentError, RunFolderError, evaluate, loa
 from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.learning.rsrp import Rsrp
 from rsrp_lava.run_folder import RunFolder
+from trainers import wait_for_records
 
 VARIANTS = {
     "sgd": {"optimizer": "sgd"},
@@ -25,33 +25,6 @@ VARIANTS = {
 }
 #: On Windows and macOS a test that sends signals would say little.
 needs_signals = pytest.mark.skipif(sys.platform != "linux", reason="sends POSIX signals")
-
-
-@pytest.fixture
-def start():
-    """Starts `rsrp-lava train` as a process of its own; none outlives the test."""
-    started = []
-
-    def start(*arguments):
-        command = [sys.executable, "-m", "rsrp_lava.cli", "train", *map(str, arguments)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def wait_for_records(process, out, count):
-    """Until the run has that many lines of metrics; fails if the process ends before."""
-    metrics = out / "metrics.jsonl"
-    for _ in range(6000):
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= count:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
-    pytest.fail(f"fewer than {count} generations in a minute")
 
 
 def without_time(records):
