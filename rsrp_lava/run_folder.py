@@ -235,9 +235,11 @@ class RunFolder:
         return Checkpoint(record["fingerprint"], record["generation"], arrays, record["numbers"])
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add one generation's record, a line of JSON."""
+        """Add one generation's record, a line of JSON; flushed to disk, so that no checkpoint counts a line that is not."""
         with self._writing(METRICS) as path, open(path, "ab") as file:
             file.write((json.dumps(record) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All records so far; a last line cut short by a crash is left out."""

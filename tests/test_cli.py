@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from rsrp_lava import Experiment, cli, load_run, profile_names, release_sha256, task_names
 from rsrp_lava.engines.threads import available_threads
@@ -161,17 +163,56 @@ def test_plot_writes_a_picture_of_several_runs(rsrp_lava):
         assert len(content) > 10_000
 
 
-def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes that `plot` draws; the picture is made all the same."""
+    drawn = []
+
+    def savefig(figure, *target, save=Figure.savefig, **options):
+        drawn.extend(figure.axes)
+        save(figure, *target, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return drawn
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, drawn):
     for seed in (1, 2):
         rsrp_lava("train", "--config", "tiny.yaml", "--seed", seed, "--generations", 1 + seed, "--out", seed)
     rsrp_lava("train", "--config", "tiny.yaml", "--optimizer", "adam", "--out", "adam")
-    drawn = []
-    monkeypatch.setattr("rsrp_lava.runs.draw_curves", lambda title, curves, target: drawn.extend(curves))
+    drawn.clear()
     rsrp_lava("plot", 1, 2, "adam")
-    (first, returns), (second, _) = drawn
-    assert (first, second) == ("N = 8, sgd auto (2 seeds)", "N = 8, adam auto (seed 5)")
-    one, two = ([record["evaluation_return"] for record in load_run(seed).metrics] for seed in "12")
-    assert np.array_equal(returns, [[*one, one[-1]], two])  # the shorter one keeps its last value
+    (axes,) = drawn
+    one, two, adam = ([record["evaluation_return"] for record in load_run(name).metrics] for name in ("1", "2", "adam"))
+    both = np.array([[*one, one[-1]], two])  # the shorter one keeps its last value
+    assert legend(axes) == [
+        f"N = 8, sgd auto (2 seeds): {both[:, -1].mean():.0f} ± {both[:, -1].std():.0f}",
+        f"N = 8, adam auto (seed 5): {adam[-1]:.0f}",
+    ]
+    assert axes.get_ylabel() == "evaluation return, mean ± std over seeds"
+    assert np.array_equal(axes.lines[0].get_ydata(), both.mean(axis=0))
+
+
+def test_plot_of_one_run_speaks_of_no_spread(rsrp_lava, run, drawn):
+    rsrp_lava("plot", run)
+    (axes,) = drawn
+    assert "±" not in legend(axes)[0] + axes.get_ylabel()
+    assert not axes.collections
+
+
+def test_plot_counts_a_seed_once(rsrp_lava, run, drawn):
+    """A run given twice, copied, or made again is the same curve; the longest is drawn."""
+    shutil.copytree(run, "copy")
+    rsrp_lava("train", "--resume", "copy", "--generations", 6)
+    drawn.clear()
+    assert rsrp_lava("plot", run, run, "copy", run).code == 0
+    (axes,) = drawn
+    assert "(seed 3)" in legend(axes)[0]
+    assert len(axes.lines[0].get_xdata()) == 7
 
 
 def test_lists_have_one_line_each(rsrp_lava):

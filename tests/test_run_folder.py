@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import pickle
 import subprocess
@@ -239,6 +240,20 @@ def test_disk_that_fills_up_during_training(small, tmp_path):
     assert resumed.summary["release_sha256"] == train(tiny).summary["release_sha256"]
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="looks up which file is flushed")
+def test_metrics_are_on_disk_before_the_checkpoint_that_counts_them(small, tmp_path, monkeypatch):
+    flushed = []
+
+    def fsync(file, fsync=os.fsync):
+        flushed.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}")))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    train(small.replace(generations=2), out=tmp_path / "run")
+    lines = [name for name in flushed if name in ("metrics.jsonl", ".checkpoint.npz.tmp")]
+    assert lines == [".checkpoint.npz.tmp", *["metrics.jsonl", ".checkpoint.npz.tmp"] * 2, "metrics.jsonl"]
+
+
 def test_left_over_temporary_file_of_a_kill_is_used_up(run):
     (run / ".checkpoint.npz.tmp").write_bytes(b"half")
     folder = RunFolder.open(run)
@@ -384,6 +399,21 @@ def test_picture_that_cannot_be_written_leaves_the_old_one(run, tmp_path, monkey
         plot(run, output=picture)
     assert picture.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "run"]
+
+
+def test_curves_are_drawn_against_the_generation(run, tmp_path, monkeypatch):
+    """Not against the line: a line can be missing, or there twice, as two trainers in one folder once wrote them."""
+    records = RunFolder.open(run).read_metrics()
+    lines = [records[0], records[2], records[2] | {"evaluation_return": 7.0}, records[1], records[4]]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+    drawn = []
+    monkeypatch.setattr("rsrp_lava.runs.draw_curves", lambda title, curves, *target: drawn.extend(curves))
+    plot(run, output=tmp_path / "curves.png")
+    ((_, generations, returns),) = drawn
+    assert generations.tolist() == [0, 1, 2, 4]
+    assert returns.tolist() == [
+        [records[0]["evaluation_return"], records[1]["evaluation_return"], 7.0, records[4]["evaluation_return"]]
+    ]
 
 
 def test_plot_of_a_run_without_generations_is_refused(run, tmp_path):
