@@ -91,12 +91,15 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
     Parameters
     ----------
     runs : runs or their folders
-    output : PNG file to write
+    output : file to write, as PNG, PDF or SVG by its suffix
 
     Returns
     -------
     path of the picture. Raises `RunFolderError` if a run has no metrics yet or the picture cannot be written.
     """
+    output = Path(output)
+    if output.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise RunFolderError(f"{output}: pictures are written as .png, .pdf or .svg; choose another name (-o)")
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     if not loaded:
         raise RunFolderError("plot: no runs given; name one or more run folders")
@@ -116,12 +119,12 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
         curves.append((f"{first.label} ({which})", *_returns(members)))
     title = " and ".join(sorted({run.experiment.task for run in loaded}))
     picture = io.BytesIO()
-    draw_curves(title, curves, picture)
+    draw_curves(title, curves, picture, output.suffix[1:].lower())
     try:
-        replace_file(Path(output), picture.getvalue())
+        replace_file(output, picture.getvalue())
     except OSError as error:
-        raise RunFolderError(f"{output}: cannot be written ({error.strerror}); choose another -o FILE.png") from None
-    return Path(output)
+        raise RunFolderError(f"{output}: cannot be written ({error.strerror}); choose another name (-o)") from None
+    return output
 
 
 def _returns(runs: list[Run]) -> tuple[np.ndarray, np.ndarray]:

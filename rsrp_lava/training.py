@@ -17,7 +17,7 @@ import numpy as np
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import ExperimentError, Interrupted, RunFolderError
+from rsrp_lava.errors import ExperimentError, Interrupted, RunFolderError, counted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import entropy_bits, release_credit
@@ -122,6 +122,8 @@ def train(
     ------
     ExperimentError, RunFolderError, CheckpointError
     """
+    if not isinstance(experiment, Experiment):
+        raise ExperimentError(f"experiment: {experiment!r} is no Experiment; write train(Experiment(task='cartpole'), …)")
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
     pool = Threads(threads)
@@ -297,7 +299,7 @@ def _take_up(folder: RunFolder, experiment: Experiment) -> State:
     checkpoint = folder.load_checkpoint()
     if checkpoint.generation > experiment.generations:
         raise RunFolderError(
-            f"{folder.path}: has finished {checkpoint.generation} generations already; "
+            f"{folder.path}: has finished {counted(checkpoint.generation, 'generation')} already; "
             f"--generations {experiment.generations} would go back: give {checkpoint.generation} or more"
         )
     folder.save_experiment(experiment)

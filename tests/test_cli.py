@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections import namedtuple
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ from rsrp_lava import Experiment, cli, load_run, profile_names, release_sha256, 
 from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.experiment import RULES
 from rsrp_lava.run_folder import RunFolder
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Done = namedtuple("Done", "code out err")
 
@@ -92,7 +98,42 @@ def test_train_without_json_leaves_stdout_empty_and_shows_progress(rsrp_lava):
 def test_default_folder_is_a_new_one_in_runs(rsrp_lava):
     assert rsrp_lava("train", "--config", "tiny.yaml").code == 0
     (folder,) = os.listdir("runs")
-    assert re.fullmatch(r"cartpole-seed5-\d{8}-\d{6}", folder)
+    assert re.fullmatch(r"cartpole-seed5-\d{8}-\d{6}-[0-9a-f]{6}", folder)
+
+
+def test_runs_that_start_within_a_second_get_folders_of_their_own(rsrp_lava, monkeypatch):
+    monkeypatch.setattr(cli, "datetime", namedtuple("Clock", "now")(lambda: datetime(2025, 1, 2, 3, 4, 5)))
+    for _ in range(3):
+        assert rsrp_lava("train", "--config", "tiny.yaml").code == 0
+    assert len(os.listdir("runs")) == 3
+
+
+def test_end_by_until_says_so_and_how_to_go_on(rsrp_lava):
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--generations", 9, "--until", 1, "--out", "a b")
+    assert "--until 1 is reached; go on with: rsrp-lava train --resume 'a b'\n" in done.err
+    assert "after 0 generations, " in done.err
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--until", 500, "--out", "b")
+    assert "is reached" not in done.err
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--generations", 1, "--out", "c")
+    assert "after 1 generation, " in done.err
+
+
+def test_until_that_cannot_be_reached_is_warned_about(rsrp_lava):
+    warning = "warning: --until 501 is above 500, the return of a perfect cartpole episode; all generations will be trained"
+    assert warning in rsrp_lava("train", "--config", "tiny.yaml", "--until", 501, "--out", "a").err
+    assert "warning" not in rsrp_lava("train", "--config", "tiny.yaml", "--until", 500, "--out", "b").err
+
+
+def test_version(rsrp_lava):
+    version = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    assert rsrp_lava("--version") == Done(0, f"rsrp-lava {version}\n", "")
+
+
+def test_pictures_are_written_as_their_name_says(rsrp_lava, run):
+    starts = {"a.png": b"\x89PNG", "a.PNG": b"\x89PNG", "a.pdf": b"%PDF", "a.svg": b"<?xml"}
+    for name, start in starts.items():
+        assert rsrp_lava("plot", run, "-o", name) == Done(0, f"{name}\n", "")
+        assert Path(name).read_bytes().startswith(start)
 
 
 def test_options_win_over_config_over_recipe(rsrp_lava):
@@ -287,7 +328,7 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --profile ideel", "unknown profile 'ideel': did you mean 'ideal'?"),
         ("train cartpole --optimizer adma", "unknown optimizer 'adma': did you mean 'adam'?"),
         ("train cartpole --reward-transform zeromean", "unknown reward_transform 'zeromean': did you mean 'zero_mean'?"),
-        ("train cartpole --population many", "population: many — input should be a valid integer"),
+        ("train cartpole --population many", "population: many — must be a whole number"),
         ("train cartpole --population 0", "population: 0 — input should be greater than or equal to 2"),
         ("train cartpole --population -5", "population: -5 — input should be greater than or equal to 2"),
         ("train cartpole --generations 0", "generations: 0 — input should be greater than or equal to 1"),
@@ -299,9 +340,9 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --decay 2", "decay: 2 — input should be less than or equal to 1"),
         ("train cartpole --learning-rate 0", "learning_rate: 0 must be above 0, or auto"),
         ("train cartpole --learning-rate nan", "learning_rate: nan — input should be a finite number"),
-        ("train cartpole --learning-rate fast", "learning_rate: fast — input should be a valid number"),
+        ("train cartpole --learning-rate fast", "learning_rate: fast — must be a number"),
         ("train cartpole --p-bits 33", "p_bits: 33 — input should be less than or equal to 32"),
-        ("train cartpole --p-bits 8.5", "p_bits: 8.5 — input should be a valid integer"),
+        ("train cartpole --p-bits 8.5", "p_bits: 8.5 — must be a whole number"),
         ("train cartpole --until nan", "until: nan is no return that could be reached; give a number"),
         ("train cartpole --threads 0", "threads: 0 is not possible; this machine gives this process"),
         ("train cartpole --threads 100000", f"choose 1 to {available_threads()}, or leave the option out to use all"),
@@ -310,7 +351,7 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --config binary", "binary: cannot be read"),
         ("train cartpole --config list.yaml", "list.yaml: must hold settings, one 'name: value' a line, not ['population']"),
         ("train cartpole --config typo.yaml", "network.n_neuron: no such setting; did you mean 'network.n_neurons'?"),
-        ("train cartpole --config type.yaml", "population: many — input should be a valid integer"),
+        ("train cartpole --config type.yaml", "population: many — must be a whole number"),
         ("train cartpole --config object.yaml", "object.yaml: could not determine a constructor for the tag"),
         ("train cartpole --config broken.yaml", "broken.yaml: not valid YAML"),
         ("train cartpole --out binary", "binary: is a file, not a folder; choose another --out"),
@@ -333,11 +374,19 @@ def refuse(rsrp_lava, files, *arguments):
             "plot run -o missing/curves.png",
             "missing/curves.png: cannot be written (No such file or directory); choose another",
         ),
-        ("plot run -o run", "run: cannot be written (Is a directory); choose another -o FILE.png"),
+        ("plot run -o folder.png", "folder.png: cannot be written (Is a directory); choose another"),
+        ("plot run -o run", "run: pictures are written as .png, .pdf or .svg; choose another name (-o)"),
+        ("plot run -o curves.jpg", "curves.jpg: pictures are written as .png, .pdf or .svg; choose another name (-o)"),
+        ("train cartpole --config outside.yaml", "threads: is no setting; give it to train, as --threads or threads="),
+        ("train cartpole --config outside.yaml", "until: is no setting; give it to train, as --until or until="),
+        ("train cartpole --config five.yaml", "network: 5 — must hold settings, such as {n_neurons: 256}"),
     ],
 )
 def test_bad_input_is_one_message(rsrp_lava, files, run, arguments, expected):
     Path("binary").write_bytes(b"\xff\xfe\x00")
+    Path("folder.png").mkdir()
+    Path("outside.yaml").write_text("threads: 2\nuntil: 500")
+    Path("five.yaml").write_text("network: 5")
     Path("list.yaml").write_text("- population")
     Path("typo.yaml").write_text("network: {n_neuron: 3}")
     Path("type.yaml").write_text("population: many")

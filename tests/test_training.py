@@ -134,13 +134,13 @@ def test_killed_at_ten_random_moments_equals_never_interrupted(small, tmp_path, 
 def test_signal_stops_after_the_generation_in_flight(small, tmp_path, start, number, code):
     out, config = tmp_path / "run", tmp_path / "config.yaml"
     config.write_text(small.replace(generations=100_000).to_yaml())
-    process = start("--config", config, "--out", out, "--json")
+    process = start("--config", config, "--out", out, "--until", 500.5, "--json")
     wait_for_records(process, out, 3)
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code
     done = json.loads(output)["generations"]
-    assert f"stopped after generation {done}; continue with: rsrp-lava train --resume {out}" in errors
+    assert f"stopped after generation {done}; go on with: rsrp-lava train --resume {out} --until 500.5\n" in errors
     assert "Traceback" not in errors
     run = load_run(out)
     assert run.generation == done >= 3
@@ -312,6 +312,14 @@ def test_without_out_nothing_is_written(small, tmp_path, monkeypatch):
 
 
 # What is refused
+
+
+@pytest.mark.parametrize("wrong", ["cartpole", {"task": "cartpole"}, None, Experiment])
+def test_what_is_no_experiment_is_refused(wrong):
+    with pytest.raises(
+        ExperimentError, match=r"experiment: .* is no Experiment; write train\(Experiment\(task=.cartpole.\)"
+    ):
+        train(wrong)
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,10 @@ def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | 
     figure.savefig(target, format="png", dpi=130)
 
 
-def draw_curves(title: str, curves: Sequence[tuple[str, np.ndarray, np.ndarray]], target: IO[bytes] | Path) -> None:
-    """Evaluation return against generation, one curve an experiment, mean ± std over its seeds; as PNG.
+def draw_curves(
+    title: str, curves: Sequence[tuple[str, np.ndarray, np.ndarray]], target: IO[bytes] | Path, file_format: str = "png"
+) -> None:
+    """Evaluation return against generation, one curve an experiment, mean ± std over its seeds.
 
     `curves`: label, generations, and returns, shape (seeds, generations), of each experiment.
     """
@@ -66,7 +68,7 @@ def draw_curves(title: str, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]
     axes.set_title(title, fontsize="medium")
     axes.legend(loc="lower right", fontsize="small")
     _finish(axes)
-    figure.savefig(target, format="png", dpi=130)
+    figure.savefig(target, format=file_format, dpi=130)
 
 
 def _band(
