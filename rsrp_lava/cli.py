@@ -145,7 +145,7 @@ def _new_folder(experiment: Experiment) -> Path:
 def _report(result: Result, until: float | None) -> None:
     summary = result.summary
     score, generations = summary["final_eval_return"], counted(summary["generations"], "generation")
-    again = f"go on with: rsrp-lava train --resume {shlex.quote(str(result.run))}"
+    again = f"continue with: rsrp-lava train --resume {shlex.quote(str(result.run))}"
     if result.stopped_by is not None:
         goal = "" if until is None else f" --until {until:.15g}"  # no run remembers it
         _say(f"stopped after generation {summary['generations']}; {again}{goal}")

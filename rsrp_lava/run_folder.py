@@ -90,11 +90,11 @@ def replace_file(path: Path, content: bytes) -> None:
 def _refuse_taken(path: Path) -> None:
     """`RunFolderError` unless the path is free for a new run."""
     if path.exists() and not path.is_dir():
-        raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
+        raise RunFolderError(f"{path}: is a file, not a folder; choose another folder")
     if (path / CONFIG).exists():
-        raise RunFolderError(f"{path}: already holds a run; continue it with --resume {path}, or choose another --out")
+        raise RunFolderError(f"{path}: already holds a run; resume it (--resume {path}), or choose another folder")
     if path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
-        raise RunFolderError(f"{path}: exists and is not empty; choose another --out, or empty it first")
+        raise RunFolderError(f"{path}: exists and is not empty; choose another folder, or empty it first")
 
 
 def _take(path: Path) -> int | None:
@@ -154,7 +154,7 @@ class RunFolder:
                     missing.rmdir()
             folder.close()
             raise RunFolderError(
-                f"{path}: cannot be written ({_reason(error)}); make room or mend the folder, or choose another --out"
+                f"{path}: cannot be written ({_reason(error)}); make room or mend the folder, or choose another"
             ) from None
         except BaseException:
             folder.close()
@@ -166,7 +166,7 @@ class RunFolder:
         """Find a run; `RunFolderError` if there is none there."""
         path = Path(path)
         config = path / CONFIG
-        way_out = "give the folder that `rsrp-lava train` reported"
+        way_out = "give the folder that training reported"
         try:
             if not config.is_file():
                 problem = f"holds no run (no {CONFIG})" if path.is_dir() else "no such folder"
@@ -206,7 +206,7 @@ class RunFolder:
     def load_checkpoint(self) -> Checkpoint:
         """Read and verify the checkpoint; `CheckpointError` if it is missing, damaged, newer or another experiment's."""
         path = self.path / CHECKPOINT
-        start_again = "start a new run with another --out"
+        start_again = "start a new run in another folder"
         try:
             with np.load(path, allow_pickle=False) as stored:
                 header = stored["header"].tobytes()
@@ -281,7 +281,7 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(
                 f"{self.path / name}: cannot be written ({_reason(error)}); the files of earlier generations are intact: "
-                f"make room or mend the folder, then continue with --resume {self.path}"
+                f"make room or mend the folder, then resume (--resume {self.path})"
             ) from None
 
 

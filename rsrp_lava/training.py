@@ -109,7 +109,7 @@ def train(
 
     Parameters
     ----------
-    experiment : what to run; with `resume`, its number of generations is what counts
+    experiment : what to run; with `resume`, the run's own, perhaps with another number of generations or engine
     out : folder for the run (config, metrics, checkpoint, curves); without it nothing is written
     resume : folder of a run to continue, instead of `out`
     until : stop as soon as the evaluation mean reaches this return
@@ -281,7 +281,7 @@ def _open_run(experiment: Experiment, out: str | Path | None, resume: str | Path
         folder = RunFolder.create(out, experiment, state.to_checkpoint(experiment)) if out is not None else None
         return folder, state
     if out is not None:
-        raise RunFolderError(f"--resume {resume} goes on in its own folder; leave out --out {out}")
+        raise RunFolderError(f"{resume}: a resumed run stays in its folder; leave out the other one, {out}")
     folder = RunFolder.open(resume)
     folder.lock()
     try:
@@ -300,7 +300,7 @@ def _take_up(folder: RunFolder, experiment: Experiment) -> State:
     if checkpoint.generation > experiment.generations:
         raise RunFolderError(
             f"{folder.path}: has finished {counted(checkpoint.generation, 'generation')} already; "
-            f"--generations {experiment.generations} would go back: give {checkpoint.generation} or more"
+            f"generations = {experiment.generations} would go back: give {checkpoint.generation} or more"
         )
     folder.save_experiment(experiment)
     folder.cut_metrics(checkpoint.generation)

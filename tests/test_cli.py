@@ -110,7 +110,7 @@ def test_runs_that_start_within_a_second_get_folders_of_their_own(rsrp_lava, mon
 
 def test_end_by_until_says_so_and_how_to_go_on(rsrp_lava):
     done = rsrp_lava("train", "--config", "tiny.yaml", "--generations", 9, "--until", 1, "--out", "a b")
-    assert "--until 1 is reached; go on with: rsrp-lava train --resume 'a b'\n" in done.err
+    assert "--until 1 is reached; continue with: rsrp-lava train --resume 'a b'\n" in done.err
     assert "after 0 generations, " in done.err
     done = rsrp_lava("train", "--config", "tiny.yaml", "--until", 500, "--out", "b")
     assert "is reached" not in done.err
@@ -354,15 +354,18 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --config type.yaml", "population: many — must be a whole number"),
         ("train cartpole --config object.yaml", "object.yaml: could not determine a constructor for the tag"),
         ("train cartpole --config broken.yaml", "broken.yaml: not valid YAML"),
-        ("train cartpole --out binary", "binary: is a file, not a folder; choose another --out"),
+        ("train cartpole --out binary", "binary: is a file, not a folder; choose another folder"),
         ("train cartpole --out binary/below", "binary/below: cannot be written (not a directory)"),
-        ("train cartpole --out .", ".: exists and is not empty; choose another --out, or empty it first"),
-        ("train cartpole --out run", "run: already holds a run; continue it with --resume run, or choose another --out"),
-        ("train --resume missing", "missing: no such folder; give the folder that `rsrp-lava train` reported"),
+        ("train cartpole --out .", ".: exists and is not empty; choose another folder, or empty it first"),
+        ("train cartpole --out run", "run: already holds a run; resume it (--resume run), or choose another folder"),
+        ("train --resume missing", "missing: no such folder; give the folder that training reported"),
         ("train --resume .", ".: holds no run (no config.yaml)"),
-        ("train --resume run --out other", "--resume run goes on in its own folder; leave out --out other"),
+        ("train --resume run --out other", "run: a resumed run stays in its folder; leave out the other one, other"),
         ("train --resume run --seed 9", "run: was started with other settings (seed 3 → 9); resume without changing them"),
-        ("train --resume run --generations 1", "run: has finished 4 generations already"),
+        (
+            "train --resume run --generations 1",
+            "run: has finished 4 generations already; generations = 1 would go back: give 4 or more",
+        ),
         ("train --resume run --threads 0", "threads: 0 is not possible"),
         ("evaluate missing", "missing: no such folder"),
         ("evaluate run --episodes 0", "episodes: 0 must be between 1 and 1048576"),
@@ -452,7 +455,7 @@ def remove(run, monkeypatch):
         (flip, "run/checkpoint.npz: is damaged ("),
         (newer, "has format version 2, this program reads up to 1; update rsrp-lava (git pull, make install)"),
         (swap, "belongs to another experiment than config.yaml beside it; restore that config.yaml, or start a new run"),
-        (remove, "run/checkpoint.npz: is missing; start a new run with another --out"),
+        (remove, "run/checkpoint.npz: is missing; start a new run in another folder"),
     ],
 )
 def test_bad_checkpoint_is_one_message(rsrp_lava, files, run, monkeypatch, command, damage, expected):

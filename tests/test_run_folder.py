@@ -213,7 +213,10 @@ def test_full_disk_leaves_every_file_as_it_was(run, files, monkeypatch, call, ac
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_full_disk_when_a_run_starts_leaves_no_folder(small, tmp_path, monkeypatch, call):
     monkeypatch.setattr(os, call, no_space)
-    with pytest.raises(RunFolderError, match=r"cannot be written \(no space left on device\); make room .*another --out"):
+    with pytest.raises(
+        RunFolderError,
+        match=r"cannot be written \(no space left on device\); make room or mend the folder, or choose another",
+    ):
         train(small, out=tmp_path / "runs" / "new")
     assert list(tmp_path.iterdir()) == []
 
@@ -267,10 +270,10 @@ def test_out_that_cannot_be_a_new_run_is_refused_and_left_alone(run, small, tmp_
     (tmp_path / "full" / "notes.txt").write_text("mine")
     before = files(tmp_path)
     for name, problem in {
-        "file": "is a file, not a folder; choose another --out",
+        "file": "is a file, not a folder; choose another folder",
         "file/below": "cannot be written",
-        "full": "exists and is not empty; choose another --out, or empty it first",
-        "run": f"already holds a run; continue it with --resume {run}",
+        "full": "exists and is not empty; choose another folder, or empty it first",
+        "run": f"already holds a run; resume it (--resume {run}), or choose another folder",
         "x" * 300: "cannot be written (file name too long)",
     }.items():
         with pytest.raises(RunFolderError) as caught:
@@ -370,7 +373,7 @@ def test_what_is_no_run_is_named(tmp_path, use):
         tmp_path: r"holds no run \(no config.yaml\)",
         tmp_path / ("x" * 300): r"cannot be read \(file name too long\)",
     }.items():
-        with pytest.raises(RunFolderError, match=rf"{path}: {problem}; give the folder that `rsrp-lava train` reported"):
+        with pytest.raises(RunFolderError, match=rf"{path}: {problem}; give the folder that training reported"):
             use(path)
 
 

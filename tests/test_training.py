@@ -140,7 +140,7 @@ def test_signal_stops_after_the_generation_in_flight(small, tmp_path, start, num
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code
     done = json.loads(output)["generations"]
-    assert f"stopped after generation {done}; go on with: rsrp-lava train --resume {out} --until 500.5\n" in errors
+    assert f"stopped after generation {done}; continue with: rsrp-lava train --resume {out} --until 500.5\n" in errors
     assert "Traceback" not in errors
     run = load_run(out)
     assert run.generation == done >= 3
@@ -340,13 +340,13 @@ def test_resume_with_other_settings_is_refused(small, run, files, changes, named
 
 def test_resume_with_fewer_generations_is_refused(small, run, files):
     before = files(run)
-    with pytest.raises(RunFolderError, match="has finished 4 generations already; --generations 2 would go back: give 4 or"):
+    with pytest.raises(RunFolderError, match="has finished 4 generations already; generations = 2 would go back: give 4 or"):
         train(small.replace(generations=2), resume=run)
     assert files(run) == before
 
 
 def test_resume_and_out_together_are_refused(small, run, tmp_path):
-    with pytest.raises(RunFolderError, match="leave out --out"):
+    with pytest.raises(RunFolderError, match="stays in its folder; leave out the other one, "):
         train(small, resume=run, out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
