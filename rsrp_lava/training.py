@@ -144,6 +144,7 @@ def train(
             training = _Training(experiment, engine, pool, folder, state, metrics, progress or (lambda record: None))
             with suppress(Interrupted):
                 training.run(stop, until)
+        engine.close()  # a graph would compete with the drawing for the processors
         if folder and metrics:
             _draw_curves(folder)
     finally:
