@@ -1,7 +1,11 @@
-"""Our single-network processes beside stock Lava's, fed the same spikes; prints what differs as JSON (Lava forks)."""
+"""Our single-network processes beside stock Lava's, fed the same spikes; prints what differs as JSON (Lava forks).
+
+Usage: python lava_stock.py floating_pt|fixed_pt
+"""
 
 import json
 import os
+import sys
 
 import numpy as np
 
@@ -27,12 +31,16 @@ if __name__ == "__main__":
     draw_release(planes, 1, 2, 3, 0, rows)
     released = unpack_bits(rows, p.shape)
 
-    constants = {"du": 0.1, "dv": 0.05, "vth": 20.0}
+    tag = sys.argv[1]
+    floating = tag == "floating_pt"
+    constants = {"du": 0.1, "dv": 0.05, "vth": 20.0} if floating else {"du": 389, "dv": 200, "vth": 1500}
+    weight, bias = (0.75, 0.2) if floating else (50, -150)
     chains, monitors = [], {}
-    ours = (StochasticDense(p=p, signs=signs, weight=0.75, key=(1, 2, 3)), LIF(shape=(n,), bias=0.2, **constants))
+    ours = (StochasticDense(p=p, signs=signs, weight=weight, key=(1, 2, 3)), LIF(shape=(n,), bias=bias, **constants))
     stock = (
-        Dense(weights=0.75 * (released * signs[:, None]).T),
-        StockLIF(shape=(n,), bias_mant=0.2, **constants),
+        # weights of ±50 are even, so Dense's MIXED mode keeps them
+        Dense(weights=weight * (released * signs[:, None]).T),
+        StockLIF(shape=(n,), bias_mant=bias, **constants),
     )
     for name, (synapses, neurons) in {"ours": ours, "stock": stock}.items():
         source = RingBuffer(data=spikes)
@@ -43,7 +51,7 @@ if __name__ == "__main__":
             monitors[name, port.name].probe(port, steps)
         monitors[name, "v"] = Monitor()
         monitors[name, "v"].probe(neurons.v, steps)
-        neurons.run(condition=RunSteps(num_steps=steps), run_cfg=Loihi2SimCfg(select_tag="floating_pt"))
+        neurons.run(condition=RunSteps(num_steps=steps), run_cfg=Loihi2SimCfg(select_tag=tag))
         chains.append(neurons)
 
     def read(name, what):

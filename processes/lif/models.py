@@ -12,10 +12,13 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from rsrp_lava.errors import ExperimentError
+from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.kernels.fixed_point import FixedLif, MultiplyTowardZero, ResetToZero, Saturate, WrapAbove
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.neurons import LifConstants
-from rsrp_lava.kernels.population import lif_population, lif_vector, start_membranes
+from rsrp_lava.kernels.population import fixed_lif_vector, lif_population, lif_vector, start_membranes
 from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.processes.lif.process import LIF, LIFPopulation
 from rsrp_lava.processes.population import PopulationModel
@@ -42,6 +45,53 @@ class LIFModel(PyLoihiProcessModel):
         """One step."""
         lif_vector(self.u, self.v, self.bias, self.a_in.recv(), self.constants, self.spikes)
         self.s_out.send(self.spikes)
+
+
+@implements(proc=LIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class LIFFixedModel(PyLoihiProcessModel):
+    """One network, plain vectors of Loihi's integers."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    u: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    v: np.ndarray = LavaPyType(np.ndarray, np.int32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        if proc_params["constants"][3] != 1 or proc_params["constants"][5] != 0:
+            raise ExperimentError(
+                "LIF under fixed_pt: gain must be 1 and v_reset 0, as on Loihi; scale vth and bias instead"
+            )
+        self.constants = loihi_neuron(*proc_params["registers"])
+        self.bias = proc_params["bias"].astype(np.int32)
+        self.spikes = np.zeros(proc_params["shape"], np.int32)
+
+    def run_spk(self) -> None:
+        """One step."""
+        fixed_lif_vector(self.u, self.v, self.bias, self.a_in.recv(), self.constants, self.spikes)
+        self.s_out.send(self.spikes)
+
+
+def loihi_neuron(du: int, dv: int, vth: int) -> FixedLif:
+    """Constants of stock Lava's LIF (fixed_pt), with the widths of profile loihi2."""
+    neuron = load_profile("loihi2").neuron
+    assert neuron is not None
+    one, mask = 2**neuron.decay.bits, np.int32(2**neuron.decay.bits - 1)
+    limit = 2 ** (neuron.u.bits - 1)
+    bits, i = np.int32(neuron.decay.bits), np.int32
+    return FixedLif(
+        u_decay=MultiplyTowardZero(i(one - du - neuron.decay.u_offset), bits, mask),
+        u_overflow=WrapAbove(i(limit)),
+        weight=i(1 << neuron.input_shift),
+        v_decay=MultiplyTowardZero(i(one - dv - neuron.decay.v_offset), bits, mask),
+        v_overflow=Saturate(i(1 - limit), i(limit - 1)),
+        threshold=i(vth << neuron.threshold.shift),
+        reset=ResetToZero(i(0)),
+        v_scale=np.float64(1),
+        v_origin=np.float64(0),
+    )
 
 
 class NeuronsModel(PopulationModel):

@@ -14,25 +14,26 @@ from rsrp_lava.processes.population import OwnProcess, PopulationProcess
 
 
 class LIF(OwnProcess):
-    """Current-based leaky integrate-and-fire neurons, float32; connects to stock processes (Dense, RingBuffer, Monitor).
+    """Current-based leaky integrate-and-fire neurons; connects to stock processes (Dense, RingBuffer, Monitor).
 
         u ← (1 − du) u + a_in
         v ← (1 − dv) v + gain (v_reset + u + bias)
         s_out = v > vth;   v ← v_reset where s_out
 
     With `gain` = 1 and `v_reset` = 0 this is stock Lava's LIF (floating_pt), which computes in float64; with
-    `gain` = dv it is the neuron of the RSRP network (kernels/neurons.py).
+    `gain` = dv it is the neuron of the RSRP network (kernels/neurons.py). Under `fixed_pt` it is stock Lava's bit-accurate
+    LIF: du, dv, vth and bias are Loihi's integers (profile loihi2), `gain` and `v_reset` must be 1 and 0.
 
     Parameters
     ----------
     shape : (n,)
-    du, dv : decay of current and potential a step, 0 … 1
-    vth, v_reset, gain, bias : scalars; bias also (n,)
+    du, dv : decay of current and potential a step, 0 … 1 (`fixed_pt`: registers, 0 … 4095)
+    vth, v_reset, gain, bias : scalars; bias also (n,) (`fixed_pt`: vth a mantissa, 0 … 131071; bias an integer)
 
     Ports and Vars
     --------------
-    a_in : float32, (n,);  s_out : float32, (n,), 0 or 1
-    u, v : float32, (n,)            current and potential, in the units of vth
+    a_in : (n,);  s_out : (n,), 0 or 1;  float32, `fixed_pt`: int32, as all that follow
+    u, v : (n,)                     current and potential, in the units of vth (`fixed_pt`: of 1/64 of them)
     """
 
     def __init__(
@@ -50,7 +51,10 @@ class LIF(OwnProcess):
         if len(shape) != 1:
             raise ExperimentError(f"LIF shape: {shape} must be (n,): one vector of neurons; connect ports through `flatten`")
         super().__init__(
-            shape=shape, constants=(1 - du, 1.0, 1 - dv, gain, vth, v_reset), bias=np.broadcast_to(bias, shape).copy()
+            shape=shape,
+            constants=(1 - du, 1.0, 1 - dv, gain, vth, v_reset),
+            registers=(du, dv, vth),
+            bias=np.broadcast_to(bias, shape).copy(),
         )
         self.a_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)

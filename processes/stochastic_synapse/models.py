@@ -32,14 +32,14 @@ from rsrp_lava.processes.stochastic_synapse.process import (
 )
 
 
-@implements(proc=StochasticDense, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class StochasticDenseModel(PyLoihiProcessModel):
-    """One network, plain vectors; sends the last step's sum first, so that recurrent graphs cannot deadlock."""
+class PlainDenseModel(PyLoihiProcessModel):
+    """One network, plain vectors; sends the last step's sum first, so that recurrent graphs cannot deadlock.
 
+    Subclasses say in which numbers.
+    """
+
+    dtype: Any
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
-    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float32)
     release: np.ndarray = LavaPyType(np.ndarray, np.int8)
 
     def __init__(self, proc_params: Any) -> None:
@@ -50,8 +50,8 @@ class StochasticDenseModel(PyLoihiProcessModel):
         draw_release(planes, seed, generation, sample, RELEASE, self.rows)
         self.drawn = unpack_bits(self.rows, p.shape).astype(np.int8)
         self.excitatory = pack_bits(proc_params["signs"][None, :] > 0)
-        self.weight = np.float32(proc_params["weight"])
-        self.sum = np.zeros(p.shape[1], np.float32)
+        self.weight = self.dtype(proc_params["weight"])
+        self.sum = np.zeros(p.shape[1], self.dtype)
 
     def run_spk(self) -> None:
         """One step."""
@@ -59,6 +59,26 @@ class StochasticDenseModel(PyLoihiProcessModel):
             self.release = self.drawn  # Lava sets Vars after __init__
         self.a_out.send(self.sum)
         deliver_vector(pack_bits(self.s_in.recv()[None, :] > 0), self.excitatory, self.rows, self.weight, self.sum)
+
+
+@implements(proc=StochasticDense, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class StochasticDenseModel(PlainDenseModel):
+    """float32."""
+
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float32)
+    dtype = np.float32
+
+
+@implements(proc=StochasticDense, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class StochasticDenseFixedModel(PlainDenseModel):
+    """int32."""
+
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    dtype = np.int32
 
 
 class StochasticSynapsesModel(PopulationModel):

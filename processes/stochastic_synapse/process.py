@@ -24,14 +24,14 @@ class StochasticDense(OwnProcess):
 
     Parameters
     ----------
-    p : (n_pre, n_post), 0 … 1       release probabilities; the comparator rounds 0 and 1 to its nearest steps inside
+    p : (n_pre, n_post), 0 … 1       release probabilities, rounded to the comparator's steps
     signs : (n_pre,), ±1            sign of each presynaptic neuron
-    weight : float                  what one released synapse adds
+    weight : float                  what one released synapse adds (`fixed_pt`: an integer)
     key : (seed, generation, sample);  p_bits : width of the comparator
 
     Ports and Vars
     --------------
-    s_in : float32, (n_pre,), 0 or 1;  a_out : float32, (n_post,)
+    s_in : float32, (n_pre,), 0 or 1;  a_out : float32, (n_post,) (`fixed_pt`: int32)
     release : int8, (n_pre, n_post)     θ
     """
 

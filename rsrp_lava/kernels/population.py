@@ -18,6 +18,7 @@ from .arithmetic import (
     state_zeros,
 )
 from .compiling import kernel
+from .fixed_point import fixed_lif_step
 from .lanes import aligned_zeros, sum_rows
 from .neurons import lif_step
 from .random_bits import MEMBRANE, TASK, fill_uniform
@@ -150,9 +151,24 @@ def lif_vector(u, v, bias, a_in, constants, spikes):
 
 
 @kernel
+def fixed_lif_vector(u, v, bias, a_in, constants, spikes):
+    """The same in integers: all int32; `a_in` is shifted as the chip shifts it."""
+    n = u.shape[0]
+    lanes = -(-n // 64) * 64
+    padded_u, padded_v = aligned_zeros(lanes, np.int32), aligned_zeros(lanes, np.int32)
+    padded_bias, padded_input = aligned_zeros(lanes, np.int32), aligned_zeros(lanes, np.int32)
+    padded_u[:n], padded_v[:n], padded_bias[:n], padded_input[:n] = u, v, bias, a_in
+    for w in range(lanes // 64):
+        word, _, _ = fixed_lif_step(64 * w, (padded_u, padded_v, padded_bias, padded_input), constants)
+        for k in range(min(64, n - 64 * w)):
+            spikes[64 * w + k] = np.int32((word >> np.uint64(k)) & np.uint64(1))
+    u[:], v[:] = padded_u[:n], padded_v[:n]
+
+
+@kernel
 def deliver_vector(spikes, excitatory, rows, weight, total):
-    """total (float32, shape (n_post,)) = weight · signed number of released synapses that carry a spike."""
+    """total (float32 or int32, shape (n_post,)) = weight · signed number of released synapses that carry a spike."""
     counts = aligned_zeros(-(-total.shape[0] // 64) * 64, np.int16)
     sum_rows(spikes, excitatory, rows, counts)
     for j in range(total.shape[0]):
-        total[j] = weight * np.float32(counts[j])
+        total[j] = weight * counts[j]
