@@ -68,11 +68,11 @@ CASES = {
         Broken(Case(by_hand={"weight_exponent": 7}), "change of u", 51 * 2**13 * 128, 2**24),
     ),
     "overflow": (
-        Case("spinnaker2", {"neuron.bias.bits": 8}, by_hand={"largest_u": 1.0}),
+        Case("spinnaker2", by_hand={"largest_u": 1.0, "bias_exponent": 0}),
         Broken(Case("xylo", by_hand={"largest_trace": 40000.0}), "possible readout trace", 40000, 32767),
     ),
     "graded_input": (Case(), Broken(Case("xylo"), "graded input", "new bias", "not writable")),
-    "input_range": (Case(), Broken(Case("truenorth"), "5 deviations", 1911, 255)),
+    "input_range": (Case(), Broken(Case("truenorth"), "5 deviations of every", 1911, 255)),
     "external_inputs": (
         Case("xylo", {"limits.external_inputs": 8}),
         Broken(Case("xylo", {"limits.external_inputs": 7}), "input channels", 8, 7),
@@ -207,6 +207,14 @@ def test_mixed_signs_destroy_odd_weights(weight, holds):
     (finding,) = findings("sign_modes", quantised(case))
     assert finding.holds == holds
     assert "one block of synapses a sign" in finding.way_out
+
+
+def test_one_observation_has_an_end_of_its_own():
+    """Kernels stop a single observation at 2^17, so that sums fit 32 bits: a bias without an exponent would reach it."""
+    q = quantised(Case("spinnaker2", {"neuron.bias.bits": 30, "neuron.bias.max_exponent": 0}))
+    every, one = findings("input_range", q)
+    assert (every.status, one.status, one.limit) == ("ok", "warning", 2**17)
+    assert one.used == round(5 * q.per_unit)
 
 
 def test_levels_are_counted_from_the_probabilities():

@@ -65,6 +65,13 @@ def test_every_chip_plays_episodes(name):
     assert 8 <= summary["final_eval_return"] <= 500
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHIPS)
+def test_every_chip_learns_to_balance(name):
+    result = train(Experiment(profile=name, generations=40, seed=1), until=475)
+    assert result.summary["final_eval_return"] >= 475
+
+
 @pytest.mark.parametrize(
     ("tree", "place", "why"),
     [

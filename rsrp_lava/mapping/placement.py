@@ -41,7 +41,7 @@ class Core:
 
 
 @dataclass(frozen=True)
-class Source:
+class Incoming:
     """A projection that ends in a population: how many axons, and bits a synapse."""
 
     name: str
@@ -85,7 +85,7 @@ def axon_bits(synapses: int, synapse_bits: int, limits: Limits) -> int:
     return full * block(limits.block_synapses) + (block(rest) if rest else 0)
 
 
-def sources(quantised: QuantisedNetwork) -> dict[str, tuple[Source, ...]]:
+def incoming(quantised: QuantisedNetwork) -> dict[str, tuple[Incoming, ...]]:
     """Populations on the chip, and the projections that end in each.
 
     Graded input that a chip takes as bias is summed by the host: its synapses take no memory of a core. A readout that the
@@ -93,17 +93,17 @@ def sources(quantised: QuantisedNetwork) -> dict[str, tuple[Source, ...]]:
     """
     network, neuron = quantised.network, neuron_of(quantised.profile)
     n, recurrent = network.options.n_neurons, stored_bits(quantised, quantised.weight)
-    found: dict[str, tuple[Source, ...]] = {"recurrent": (Source("recurrent", n, recurrent),)}
+    found: dict[str, tuple[Incoming, ...]] = {"recurrent": (Incoming("recurrent", n, recurrent),)}
     if not neuron.bias.writable:
-        found["recurrent"] += (Source("input", 2 * network.n_inputs, recurrent),)
+        found["recurrent"] += (Incoming("input", 2 * network.n_inputs, recurrent),)
     if neuron.readable:
-        found["readout"] = (Source("readout", n, stored_bits(quantised, quantised.readout_weight)),)
+        found["readout"] = (Incoming("readout", n, stored_bits(quantised, quantised.readout_weight)),)
     return found
 
 
 def place(quantised: QuantisedNetwork) -> tuple[Core, ...]:
     """The cores a network takes, as few as the limits of a core allow in the order of the neurons."""
-    network, limits, ending = quantised.network, quantised.profile.limits, sources(quantised)
+    network, limits, ending = quantised.network, quantised.profile.limits, incoming(quantised)
     sizes = {"recurrent": network.options.n_neurons, "readout": network.n_outputs}
     cores: list[dict[str, range]] = [{}]
     for population in ending:
@@ -120,7 +120,9 @@ def place(quantised: QuantisedNetwork) -> tuple[Core, ...]:
     return tuple(_core(held, cores, quantised, ending) for held in cores)
 
 
-def _room(held: dict[str, range], population: str, most: int, ending: dict[str, tuple[Source, ...]], limits: Limits) -> int:
+def _room(
+    held: dict[str, range], population: str, most: int, ending: dict[str, tuple[Incoming, ...]], limits: Limits
+) -> int:
     """How many neurons of a population the core can take besides what it holds."""
 
     def full(k: int) -> bool:
@@ -135,7 +137,7 @@ def _room(held: dict[str, range], population: str, most: int, ending: dict[str, 
     return bisect_left(range(1, most + 1), True, key=full)
 
 
-def _memory(sizes: dict[str, int], ending: dict[str, tuple[Source, ...]], limits: Limits) -> int:
+def _memory(sizes: dict[str, int], ending: dict[str, tuple[Incoming, ...]], limits: Limits) -> int:
     return sum(
         source.axons * axon_bits(size, source.synapse_bits, limits)
         for name, size in sizes.items()
@@ -147,7 +149,7 @@ def _core(
     held: dict[str, range],
     cores: list[dict[str, range]],
     quantised: QuantisedNetwork,
-    ending: dict[str, tuple[Source, ...]],
+    ending: dict[str, tuple[Incoming, ...]],
 ) -> Core:
     axons = {source.name: source.axons for name in held for source in ending[name]}
     own = len(held.get("recurrent", ()))
@@ -163,4 +165,4 @@ def _core(
     )
 
 
-__all__ = ["Core", "SignMode", "Source", "axon_bits", "place", "sign_mode", "sources", "stored_bits"]
+__all__ = ["Core", "Incoming", "SignMode", "axon_bits", "incoming", "place", "sign_mode", "stored_bits"]

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rsrp_lava.mapping.placement import Core, sign_mode, sources
+from rsrp_lava.kernels.arithmetic import LARGEST_INPUT
+from rsrp_lava.mapping.placement import Core, incoming, sign_mode
 from rsrp_lava.mapping.quantise import QuantisedNetwork, largest_count, neuron_of, readout_neuron
 from rsrp_lava.mapping.states import limit_of
 from rsrp_lava.network import ReleaseProbabilities
@@ -102,7 +103,7 @@ def loop_delay(plan: Plan) -> Iterator[Finding]:
 
 def fan_in(plan: Plan) -> Iterator[Finding]:
     """Synapses that end in a neuron."""
-    for name, ending in sources(plan.quantised).items():
+    for name, ending in incoming(plan.quantised).items():
         used = sum(source.axons for source in ending)
         limit = plan.quantised.profile.limits.fan_in
         yield at_most(f"synapses that end in a {name} neuron", used, limit, "lower network.n_neurons")
@@ -111,7 +112,7 @@ def fan_in(plan: Plan) -> Iterator[Finding]:
 def fan_out(plan: Plan) -> Iterator[Finding]:
     """Synapses that leave a neuron."""
     network = plan.quantised.network
-    used = network.options.n_neurons + ("readout" in sources(plan.quantised)) * network.n_outputs
+    used = network.options.n_neurons + ("readout" in incoming(plan.quantised)) * network.n_outputs
     limit = plan.quantised.profile.limits.fan_out
     yield at_most("synapses that leave a recurrent neuron", used, limit, "lower network.n_neurons")
 
@@ -194,9 +195,10 @@ def graded_input(plan: Plan) -> Iterator[Finding]:
 def input_range(plan: Plan) -> Iterator[Finding]:
     """Bias can hold five standard deviations of every observation at once; what exceeds it is cut."""
     q = plan.quantised
-    needed = round(5 * q.network.n_inputs * q.per_unit)
-    way_out = "cut inputs are counted as the network runs (metrics: events); lower network.input_gain"
-    yield at_most("bias mantissa of 5 deviations of every observation", needed, q.bias_limit, way_out, "warning")
+    all_of_them, one = round(5 * q.network.n_inputs * q.per_unit), round(5 * q.per_unit)
+    way_out = "what exceeds it is cut; lower network.input_gain, or give bias a larger exponent"
+    yield at_most("bias mantissa of 5 deviations of every observation", all_of_them, q.bias_limit, way_out, "warning")
+    yield at_most("integer of 5 deviations of one observation", one, int(LARGEST_INPUT), way_out, "warning")
 
 
 def external_inputs(plan: Plan) -> Iterator[Finding]:
@@ -224,7 +226,7 @@ def release_support(plan: Plan) -> Iterator[Finding]:
 def release_levels(plan: Plan) -> Iterator[Finding]:
     """Different release probabilities at one neuron, sign included; 0 needs none."""
     q, limit = plan.quantised, plan.quantised.profile.release.levels_per_target
-    ending = sources(q)
+    ending = incoming(q)
     if plan.probabilities is None:
         used = min(sum(source.axons for source in ending["recurrent"]), 2 * 2**q.profile.p_bits)
         what = "different probabilities a recurrent neuron can have"
@@ -295,7 +297,7 @@ def synapses_per_chip(plan: Plan) -> Iterator[Finding]:
 def synapses(q: QuantisedNetwork) -> int:
     """Synapses on the chip."""
     sizes = {"recurrent": q.network.options.n_neurons, "readout": q.network.n_outputs}
-    return sum(source.axons * sizes[name] for name, ending in sources(q).items() for source in ending)
+    return sum(source.axons * sizes[name] for name, ending in incoming(q).items() for source in ending)
 
 
 def _every_core(plan: Plan, what: str, used: Callable[[Core], int], limit: int | None) -> Iterator[Finding]:
