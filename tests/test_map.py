@@ -124,3 +124,14 @@ def test_a_spike_brings_its_charge_at_once_where_nothing_outlasts_a_step(profile
     charge = network.recurrent_weight / (1 - np.exp(-o.dt_ms / o.tau_syn_ms))
     expected = o.v_threshold / (charge * (1 - np.exp(-o.dt_ms / o.tau_mem_ms)))
     assert np.isclose(q.threshold_exact / q.weight, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("profile", ["generic-int8", "odin", "spinnaker2", "truenorth", "xylo", "one-bit.yaml"])
+def test_every_chips_kernels_equal_plain_numpy(run, profile, tmp_path, monkeypatch):
+    """The exported arrays are played by a NumPy program of their own; one-bit's readout has a smaller exponent."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one-bit.yaml").write_text(ONE_BIT, encoding="utf-8")
+    report = rsrp_lava.deploy(run, to="npz", output=tmp_path / "arrays", profile=profile, verify=True, episodes=2)
+    assert report["spikes"] > 100
+    assert report["mismatches"] == 0
+    assert report["mean_return"] == report["kernel_mean_return"]
