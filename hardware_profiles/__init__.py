@@ -6,7 +6,7 @@ if __name__ != "rsrp_lava.hardware_profiles":
         "(pip install -e .) and import it by that name"
     )
 
-from rsrp_lava.hardware_profiles.loader import load_profile, profile_names
+from rsrp_lava.hardware_profiles.loader import load_profile, profile_names, profile_values
 from rsrp_lava.hardware_profiles.schema import Fact, Profile
 
-__all__ = ["Fact", "Profile", "load_profile", "profile_names"]
+__all__ = ["Fact", "Profile", "load_profile", "profile_names", "profile_values"]

@@ -42,11 +42,30 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Profi
 
     Raises `ProfileError` with the path of the key that is wrong.
     """
-    return _load(name, json.dumps(dict(overrides or {}), sort_keys=True))
+    if _is_file(name):
+        name = str(Path(name).absolute())  # the same name means another file elsewhere
+    return _load(name, json.dumps(dict(overrides or {}), sort_keys=True), *_versions(name))
+
+
+def profile_values(profile: Profile) -> dict[str, Any]:
+    """Every number of a profile by its dotted path, in the order of the file; `profile.facts` has the same paths."""
+    return {path: functools.reduce(getattr, path.split("."), profile) for path in profile.facts}
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _versions(name: str) -> tuple[int, ...]:
+    """When the file was written: one that was edited is read again."""
+    try:
+        return (Path(name).stat().st_mtime_ns,) if _is_file(name) else ()
+    except OSError:
+        return ()
 
 
 @functools.lru_cache(maxsize=256)
-def _load(name: str, overrides: str) -> Profile:
+def _load(name: str, overrides: str, *_versions: int) -> Profile:
     tree = _read(name, ())
     for path, value in json.loads(overrides).items():
         _override(tree, path, value, name)
@@ -63,7 +82,7 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """The tree of a profile, merged with those it extends."""
     if name in seen:
         raise ProfileError(f"profile {name}: extends itself ({' → '.join([*seen, name])}); let one of them stand alone")
-    if name.endswith((".yaml", ".yml")):
+    if _is_file(name):
         try:
             text = Path(name).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -81,7 +100,10 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ProfileError(f"profile {name}: must hold the sections of a profile (docs/hardware.md)")
     parent = tree.pop("extends", None)
-    return _merge(_read(str(parent), (*seen, name)), tree) if parent is not None else tree
+    if parent is None:
+        return tree
+    parent = str(Path(name).parent / str(parent)) if _is_file(name) and _is_file(str(parent)) else str(parent)
+    return _merge(_read(parent, (*seen, name)), tree)
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -21,11 +21,12 @@ class Section(BaseModel):
 
 
 class State(Section):
-    """A state variable: signed, `bits` wide."""
+    """A state variable of `bits` bits."""
 
-    bits: int = fact("bit", ge=8, le=30, description="width, sign included")
-    overflow: Literal["saturate", "wrap_above", "wrap_below"] = fact(
-        description="with L = 2^(bits−1): saturate at ±(L − 1); wrap_above: −L < x ≤ L; wrap_below: −L ≤ x < L"
+    bits: int = fact("bit", ge=8, le=30, description="width, sign included if there is one")
+    overflow: Literal["saturate", "saturate_at_zero", "wrap_above", "wrap_below"] = fact(
+        description="with L = 2^(bits−1): saturate at ±(L − 1); wrap_above: −L < x ≤ L; wrap_below: −L ≤ x < L; "
+        "saturate_at_zero (unsigned): 0 ≤ x < 2L"
     )
 
 
@@ -66,6 +67,7 @@ class Neuron(Section):
     threshold: Threshold
     bias: Bias
     reset: Literal["zero", "subtract"] = fact(description="v after a spike: 0, or v − threshold")
+    readable: bool = fact(description="can the host read v while the network runs? If not, it integrates the spikes itself")
     max_refractory: int = fact("step", ge=0, description="longest refractory time; the network uses none")
 
 
@@ -73,14 +75,22 @@ class Synapse(Section):
     """Weights and delays."""
 
     weight_bits: list[int] = fact("bit", min_length=1, description="widths of a weight's magnitude that can be stored")
-    sign_modes: list[Literal["mixed", "excitatory", "inhibitory", "per_source"]] = fact(
+    sign_modes: list[Literal["mixed", "excitatory", "inhibitory", "per_source", "signed"]] = fact(
         min_length=1,
-        description="mixed: a sign bit; excitatory, inhibitory: one sign a block; per_source: a register",
+        description="signed: a sign bit beside the magnitude; mixed: the sign takes the lowest bit, so weights are even; "
+        "excitatory, inhibitory: one sign a block; per_source: a register a source",
+    )
+    weights_per_target: int | None = fact(
+        "1",
+        ge=1,
+        description="different weights at one neuron, which holds them: a synapse is one bit; null: it has its own",
     )
     rounding: Literal["floor", "toward_zero", "nearest"] = fact(description="of weights to their width")
     min_delay: int = fact("step", ge=0, le=63)
     max_delay: int = fact("step", ge=0, le=63)
-    max_exponent: int = fact("bit", ge=0, le=16, description="weights are shared-shifted left by up to this")
+    max_exponent: int = fact(
+        "bit", ge=0, le=16, description="the weights of a projection are shifted left together by up to this"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Synapse:

@@ -20,8 +20,10 @@ from rsrp_lava.deploying import deploy as deploy_run
 from rsrp_lava.errors import ExperimentError, RsrpError, counted
 from rsrp_lava.experiment import RULES, Experiment, read_yaml
 from rsrp_lava.export import RELEASE_MODES
+from rsrp_lava.reporting.tables import mapping_tables, profile_line, profile_table
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
+from rsrp_lava.runs import map_run
 from rsrp_lava.runs import plot as plot_runs
 from rsrp_lava.training import Result
 from rsrp_lava.training import train as train_experiment
@@ -241,6 +243,20 @@ def deploy(
     _print(json.dumps(report) if as_json else str(output))
 
 
+@app.command("map", epilog="Example: `rsrp-lava map runs/adam --profile loihi2`")
+def map_command(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    profile: Annotated[str | None, typer.Option(help="Chip: a name or a YAML file; by default the run's own.")] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Put a trained network on a chip: what it takes of it, what its constants become, and every design rule."""
+    mapped = map_run(run, profile=profile)
+    (_say if as_json else _print)(mapping_tables(mapped))
+    if as_json:
+        _print(json.dumps({**mapped.record(), "run": str(run)}))
+    mapped.require()
+
+
 @app.command("tasks", epilog="Example: `rsrp-lava tasks`")
 def list_tasks() -> None:
     """List the tasks there are."""
@@ -253,11 +269,15 @@ def list_rules() -> None:
     _table(RULES)
 
 
-@app.command("profiles", epilog="Example: `rsrp-lava profiles`")
-def list_profiles() -> None:
-    """List the hardware profiles there are."""
-    names = hardware_profiles.profile_names()
-    _table({name: hardware_profiles.load_profile(name).summary for name in names})
+@app.command("profiles", epilog="Examples:\n\n`rsrp-lava profiles`\n\n`rsrp-lava profiles loihi2`")
+def list_profiles(
+    name: Annotated[str | None, typer.Argument(help="Print every number of this one, with its source.")] = None,
+) -> None:
+    """List the hardware profiles there are, or every number of one with its source."""
+    if name is not None:
+        _print(profile_table(hardware_profiles.load_profile(name)))
+        return
+    _table({name: profile_line(hardware_profiles.load_profile(name)) for name in hardware_profiles.profile_names()})
 
 
 def _table(lines: dict[str, str]) -> None:

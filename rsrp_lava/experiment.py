@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 import reprlib
@@ -127,7 +128,7 @@ class _Fields(BaseModel):
             )
         return self
 
-    @property
+    @functools.cached_property  # a file that is edited meanwhile does not change a running experiment
     def hardware(self) -> Profile:
         """The profile, with its overrides."""
         return load_profile(self.profile, self.profile_overrides)

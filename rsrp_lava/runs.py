@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
+from rsrp_lava.hardware_profiles import load_profile
+from rsrp_lava.mapping import MappedNetwork, check, quantise
 from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.reporting.plots import draw_curves
 from rsrp_lava.run_folder import RunFolder, replace_file
@@ -80,6 +83,33 @@ def evaluate(
         "release_sha256": release_sha256(run.probabilities),
         "run": str(run.path),
     }
+
+
+def map_run(
+    run: Run | str | Path,
+    *,
+    profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    strict: bool = False,
+) -> MappedNetwork:
+    """Put a run's network on a chip: quantise, place on cores, check every design rule (docs/hardware.md).
+
+    Parameters
+    ----------
+    run : a run or its folder
+    profile : name or YAML file; by default the run's own, with its overrides
+    overrides : values that replace the profile's, by dotted path
+    strict : raise `MappingError` where the chip would refuse the network, instead of only reporting it
+
+    Returns
+    -------
+    the mapped network; `record()` gives it as JSON values. Raises `MappingError` if a constant has no code on the chip.
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    if profile is None:
+        profile, overrides = run.experiment.profile, {**run.experiment.profile_overrides, **(overrides or {})}
+    quantised = quantise(run.experiment.build_network(), load_profile(profile, overrides))
+    return check(quantised, run.probabilities, strict=strict)
 
 
 def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:

@@ -239,3 +239,18 @@ def centered_rank(rewards):
         equal = sum(values[j] == values[i] for j in range(n) if j != i)
         ranks.append(below + equal / 2)
     return np.array([rank / (n - 1) - 0.5 for rank in ranks])
+
+
+def axon_bits(synapses, synapse_bits, block_synapses, header_bits, align_bits):
+    """Memory of an axon: fill blocks one synapse at a time, close each with its header, grow it to the alignment."""
+    blocks = []
+    for synapse in range(synapses):
+        if synapse % block_synapses == 0:
+            blocks.append(header_bits)
+        blocks[-1] += synapse_bits
+    total = 0
+    for bits in blocks:
+        while bits % align_bits:
+            bits += 1
+        total += bits
+    return total

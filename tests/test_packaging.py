@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "mapping": {"network", "hardware_profiles", "kernels", "errors"},
     "engines.fused": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
     "export": {"network", "mapping", "kernels", "hardware_profiles", "tasks", "errors"},
-    "reporting": {"network", "mapping", "errors"},
+    "reporting": {"network", "mapping", "hardware_profiles", "errors"},
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from rsrp_lava.errors import MappingError
 from rsrp_lava.export.deployment import Deployment
 from rsrp_lava.kernels.arithmetic import LARGEST_INPUT
+from rsrp_lava.mapping.quantise import readout_neuron
 from rsrp_lava.tasks import EpisodeTask
 
 #: Version of the arrays' layout.
@@ -69,6 +70,7 @@ def _integer_constants(deployment: Deployment) -> dict[str, Any]:
         "readout_dv": q.readout_decay.register,
         "vth": q.threshold,
         "weight_exponent": q.weight_exponent,
+        "readout_exponent": q.readout_exponent,
         "bias_exponent": q.bias_exponent,
         "bias_limit": q.bias_limit,
         "per_unit": np.float32(q.per_unit),
@@ -77,6 +79,7 @@ def _integer_constants(deployment: Deployment) -> dict[str, Any]:
         "potential_origin": deployment.network.options.v_reset,
         "readout_scale": np.float32(q.readout_scale),
         "neuron": json.dumps(neuron.model_dump()),
+        "readout_neuron": json.dumps(readout_neuron(deployment.profile).model_dump()),
     }
 
 
@@ -118,6 +121,7 @@ class ArrayPlayer:
         self.networks, _, self.n = arrays["input"].shape
         self.integer = "neuron" in arrays
         self.neuron = json.loads(str(arrays["neuron"])) if self.integer else None
+        self.reader = json.loads(str(arrays["readout_neuron"])) if self.integer else None
         self.n_outputs = arrays["readout"].shape[2]
 
     def start(self, uniform: np.ndarray) -> None:
@@ -181,9 +185,9 @@ class ArrayPlayer:
         a, neuron = self.a, self.neuron
         assert neuron is not None
         shift = neuron["input_shift"] + int(a["weight_exponent"])
-        kept = self._decay(self.u, int(a["du"]), "u_offset") if neuron["synaptic_current"] else 0
+        kept = _decay(self.u, int(a["du"]), "u_offset", neuron["decay"]) if neuron["synaptic_current"] else 0
         self.u = _overflow(kept + (delivered << shift), neuron["u"])
-        self.v = _overflow(self._decay(self.v, int(a["dv"]), "v_offset") + self.u + self.drive, neuron["v"])
+        self.v = _overflow(_decay(self.v, int(a["dv"]), "v_offset", neuron["decay"]) + self.u + self.drive, neuron["v"])
         threshold = int(a["vth"]) << neuron["threshold"]["shift"]
         self.spikes = self.v > threshold if neuron["threshold"]["compare"] == "gt" else self.v >= threshold
         self.v = np.where(self.spikes, 0 if neuron["reset"] == "zero" else self.v - threshold, self.v)
@@ -192,27 +196,28 @@ class ArrayPlayer:
         if not self.integer:
             self.trace = self.a["alpha_out"] * self.trace + self.a["trace_gain"] * arrived.astype(np.float32)
             return
-        assert self.neuron is not None
-        shift = self.neuron["input_shift"] + int(self.a["weight_exponent"])
-        trace = self._decay(self.trace, int(self.a["readout_dv"]), "v_offset") + (arrived << shift)
-        self.trace = _overflow(trace, self.neuron["v"])
+        assert self.reader is not None
+        shift = self.reader["input_shift"] + int(self.a["readout_exponent"])
+        trace = _decay(self.trace, int(self.a["readout_dv"]), "v_offset", self.reader["decay"]) + (arrived << shift)
+        self.trace = _overflow(trace, self.reader["v"])
 
-    def _decay(self, x: np.ndarray, register: int, offset: str) -> np.ndarray:
-        assert self.neuron is not None
-        d = self.neuron["decay"]
-        if d["form"] == "shift":
-            down = x >> register
-            return x - np.where((x > 0) & (down < 1), 1, down)
-        if d["form"] == "linear":
-            return np.sign(x) * np.maximum(np.abs(x) - register, 0)
-        product = x * (2 ** d["bits"] - register - d[offset])
-        if d["rounding"] == "toward_zero":
-            return np.sign(product) * (np.abs(product) >> d["bits"])
-        return product + (2 ** (d["bits"] - 1) if d["rounding"] == "nearest" else 0) >> d["bits"]
+
+def _decay(x: np.ndarray, register: int, offset: str, d: dict[str, Any]) -> np.ndarray:
+    if d["form"] == "shift":
+        down = x >> register
+        return x - np.where((x > 0) & (down < 1), 1, down)
+    if d["form"] == "linear":
+        return np.sign(x) * np.maximum(np.abs(x) - register, 0)
+    product = x * (2 ** d["bits"] - register - d[offset])
+    if d["rounding"] == "toward_zero":
+        return np.sign(product) * (np.abs(product) >> d["bits"])
+    return product + (2 ** (d["bits"] - 1) if d["rounding"] == "nearest" else 0) >> d["bits"]
 
 
 def _overflow(x: np.ndarray, state: dict[str, Any]) -> np.ndarray:
     limit = 2 ** (state["bits"] - 1)
+    if state["overflow"] == "saturate_at_zero":
+        return np.clip(x, 0, 2 * limit - 1)
     if state["overflow"] == "saturate":
         return np.clip(x, 1 - limit, limit - 1)
     below = (x + limit) % (2 * limit) - limit  # −limit ≤ x < limit

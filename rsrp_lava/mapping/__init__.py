@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rsrp_lava.hardware_profiles import Profile
 from rsrp_lava.kernels.arithmetic import NetworkConstants
+from rsrp_lava.mapping.check import MappedNetwork, check
 from rsrp_lava.mapping.floating import floating_constants
 from rsrp_lava.mapping.quantise import QuantisedNetwork, quantise
 from rsrp_lava.network import Network
@@ -16,4 +17,4 @@ def kernel_constants(network: Network, profile: Profile) -> NetworkConstants:
     return quantise(network, profile).constants()
 
 
-__all__ = ["QuantisedNetwork", "floating_constants", "kernel_constants", "quantise"]
+__all__ = ["MappedNetwork", "QuantisedNetwork", "check", "floating_constants", "kernel_constants", "quantise"]

@@ -6,49 +6,32 @@ With s integers a unit of synaptic current and k integers a unit of membrane pot
 
 becomes  U ← decay_u(U) + (w << shift) n,  V ← decay_v(V) + U + bias,  spike where V > threshold, with  U = s u  and
 V = k (v − v_reset),  s = k (1 − a_m):  the input gain 1 − a_m is folded into threshold and bias (a: decays as the chip has
-them). A decay that the chip cannot hold exactly keeps the charge of a spike: R (1 − a_s) / (1 − α_s) instead of R.
+them). A decay that the chip cannot hold exactly keeps the charge of a spike: R (1 − a_s) / (1 − α_s) instead of R; so does
+a chip without a synaptic current (a_s = 0), where a spike's charge arrives at once. A linear leak has no a_m; the gain is
+that of the exponential decay, and the leak takes from half a threshold what the decay would.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from rsrp_lava.errors import MappingError
 from rsrp_lava.hardware_profiles import Profile
-from rsrp_lava.hardware_profiles.schema import Neuron, State
+from rsrp_lava.hardware_profiles.schema import Decay, Neuron, State, Threshold
 from rsrp_lava.kernels import fixed_point as kernel
 from rsrp_lava.kernels.arithmetic import NetworkConstants
 from rsrp_lava.kernels.release import pack_bits
+from rsrp_lava.mapping.states import QuantisedDecay, decay_kernel, limit_of, linear_leak, overflow_kernel, quantise_decay
 from rsrp_lava.network import Network
 
 #: The potential of a quantised neuron can go at least this many thresholds up and down.
 _HEADROOM = 2.0
 #: Bias can hold this many standard deviations of every observation at once.
 _INPUT_REACH = 5.0
-
-
-@dataclass(frozen=True)
-class QuantisedDecay:
-    """A time constant as a chip holds it."""
-
-    tau_ms: float  #: asked for
-    register: int  #: du, dv: the number to write (multiply, linear), or the shift
-    kept: float  #: what is left of the state after a step; for a linear leak, of half a threshold
-    dt_ms: float
-
-    @property
-    def effective_tau_ms(self) -> float:
-        """Time constant of `kept`: −dt / ln(kept); 0 if nothing is kept."""
-        return -self.dt_ms / math.log(self.kept) if 0 < self.kept < 1 else (0.0 if self.kept <= 0 else math.inf)
-
-    @property
-    def error(self) -> float:
-        """Relative error of the time constant."""
-        return self.effective_tau_ms / self.tau_ms - 1
 
 
 @dataclass(frozen=True)
@@ -61,8 +44,9 @@ class QuantisedNetwork:
     v_decay: QuantisedDecay
     readout_decay: QuantisedDecay
     weight: int  #: mantissa of a recurrent synapse
-    weight_exponent: int  #: weights are shifted left by this, besides the chip's input_shift
-    readout_weight: int  #: mantissa of a readout synapse (same exponent)
+    weight_exponent: int  #: recurrent weights are shifted left by this, besides the chip's input_shift
+    readout_weight: int  #: mantissa of a readout synapse
+    readout_exponent: int  #: readout weights are shifted left by this
     threshold: int  #: mantissa
     threshold_exact: float  #: what `threshold` is rounded from
     bias_exponent: int
@@ -80,23 +64,26 @@ class QuantisedNetwork:
         return self.threshold / self.threshold_exact - 1
 
     @property
-    def weight_bits(self) -> int:
-        """Width of a weight's magnitude: the narrowest the chip has that holds both weights."""
-        needed = max(self.weight, self.readout_weight).bit_length()
-        return min(bits for bits in self.profile.synapse.weight_bits if bits >= needed)
+    def step(self) -> int:
+        """What one released recurrent synapse adds to U."""
+        return self.weight << (neuron_of(self.profile).input_shift + self.weight_exponent)
+
+    @property
+    def readout_step(self) -> int:
+        """What one released readout synapse adds to a trace."""
+        return self.readout_weight << (readout_neuron(self.profile).input_shift + self.readout_exponent)
 
     def constants(self) -> NetworkConstants:
         """Kernel constants: with these, `play_episodes` and the Lava processes compute as the chip does."""
-        neuron, n = _neuron(self.profile), self.network
+        neuron, n = neuron_of(self.profile), self.network
         threshold = (self.threshold << neuron.threshold.shift) - (neuron.threshold.compare == "ge")
-        shift = neuron.input_shift + self.weight_exponent
         i = np.int32
         lif = kernel.FixedLif(
-            u_decay=_decay_kernel(neuron, self.u_decay, neuron.decay.u_offset, neuron.synaptic_current),
-            u_overflow=_overflow_kernel(neuron.u, self.largest_u),
-            weight=i(self.weight << shift),
-            v_decay=_decay_kernel(neuron, self.v_decay, neuron.decay.v_offset),
-            v_overflow=_overflow_kernel(neuron.v, math.inf),
+            u_decay=decay_kernel(neuron, self.u_decay, neuron.decay.u_offset, neuron.synaptic_current),
+            u_overflow=overflow_kernel(neuron.u, self.largest_u),
+            weight=i(self.step),
+            v_decay=decay_kernel(neuron, self.v_decay, neuron.decay.v_offset),
+            v_overflow=overflow_kernel(neuron.v, math.inf),
             threshold=i(threshold),
             reset=kernel.ResetToZero(i(0))
             if neuron.reset == "zero"
@@ -104,10 +91,11 @@ class QuantisedNetwork:
             v_scale=np.float64(self.potential_unit),
             v_origin=np.float64(n.options.v_reset),
         )
+        reader = readout_neuron(self.profile)
         readout = kernel.FixedReadout(
-            decay=_decay_kernel(neuron, self.readout_decay, neuron.decay.v_offset),
-            overflow=_overflow_kernel(neuron.v, self.largest_trace),
-            weight=i(self.readout_weight << shift),
+            decay=decay_kernel(reader, self.readout_decay, reader.decay.v_offset),
+            overflow=overflow_kernel(reader.v, self.largest_trace),
+            weight=i(self.readout_step),
             scale=np.float32(self.readout_scale),
         )
         return NetworkConstants(
@@ -131,18 +119,19 @@ def quantise(network: Network, profile: Profile, networks: int = 1) -> Quantised
 
     Raises `MappingError` if a constant cannot be represented at all.
     """
-    neuron, o = _neuron(profile), network.options
-    v_decay = _quantise_decay(neuron, o.tau_mem_ms, o.dt_ms, neuron.decay.v_offset)
-    u_decay = _quantise_decay(neuron, o.tau_syn_ms, o.dt_ms, neuron.decay.u_offset, neuron.synaptic_current)
-    readout_decay = _quantise_decay(neuron, o.tau_out_ms, o.dt_ms, neuron.decay.v_offset)
+    neuron, reader, o = neuron_of(profile), readout_neuron(profile), network.options
+    v_decay = quantise_decay(neuron, o.tau_mem_ms, o.dt_ms, neuron.decay.v_offset)
+    u_decay = quantise_decay(neuron, o.tau_syn_ms, o.dt_ms, neuron.decay.u_offset, neuron.synaptic_current)
+    readout_decay = quantise_decay(reader, o.tau_out_ms, o.dt_ms, reader.decay.v_offset)
     scale = _search(list(_scales(network, profile, u_decay, v_decay)), profile)
     bias_exponent, bias_limit, per_unit = _bias(network, neuron, scale.current_unit)
     if neuron.decay.form == "linear":
-        v_decay = _linear_leak(neuron, v_decay, scale)
-        readout_decay = _linear_leak(neuron, readout_decay, scale)
-    readout_weight, largest_trace = _readout(network, profile, readout_decay, scale.exponent, networks)
-    kept = network.decay(o.tau_out_ms) if neuron.decay.form == "linear" else readout_decay.kept
-    trace_unit = (readout_weight << (neuron.input_shift + scale.exponent)) * o.dt_ms / (1 - kept)
+        v_decay = linear_leak(neuron, v_decay, scale.threshold_exact)
+    if reader.decay.form == "linear":
+        readout_decay = linear_leak(reader, readout_decay, scale.threshold_exact)
+    readout_weight, readout_exponent, largest_trace = _readout(network, profile, readout_decay, scale.exponent, networks)
+    kept = network.decay(o.tau_out_ms) if reader.decay.form == "linear" else readout_decay.kept
+    trace_unit = (readout_weight << (reader.input_shift + readout_exponent)) * o.dt_ms / (1 - kept)
     return QuantisedNetwork(
         network=network,
         profile=profile,
@@ -152,6 +141,7 @@ def quantise(network: Network, profile: Profile, networks: int = 1) -> Quantised
         weight=scale.weight,
         weight_exponent=scale.exponent,
         readout_weight=readout_weight,
+        readout_exponent=readout_exponent,
         threshold=round(scale.threshold_exact),
         threshold_exact=scale.threshold_exact,
         bias_exponent=bias_exponent,
@@ -181,7 +171,8 @@ class _Scale:
 
 def _scales(network: Network, profile: Profile, u_decay: QuantisedDecay, v_decay: QuantisedDecay) -> Iterator[_Scale]:
     """Every weight whose threshold has a mantissa and stays within v."""
-    neuron, o = _neuron(profile), network.options
+    neuron, o = neuron_of(profile), network.options
+    count = largest_count(network)
     charge = (1 - u_decay.kept) / (1 - network.decay(o.tau_syn_ms))
     gain = 1 - (network.decay(o.tau_mem_ms) if neuron.decay.form == "linear" else v_decay.kept)
     for weight in range(1, 2 ** max(profile.synapse.weight_bits)):
@@ -191,9 +182,9 @@ def _scales(network: Network, profile: Profile, u_decay: QuantisedDecay, v_decay
             potential_unit = current_unit / gain
             threshold = (o.v_threshold - o.v_reset) * potential_unit
             mantissa = threshold / 2**neuron.threshold.shift
-            if not 1 <= round(mantissa) < 2**neuron.threshold.bits or threshold >= _limit(neuron.v):
+            if not 1 <= round(mantissa) < 2**neuron.threshold.bits or threshold >= limit_of(neuron.v):
                 continue
-            largest_u = step * _largest_count(network) / max(1 - u_decay.kept, 2.0**-15)
+            largest_u = step * count / max(1 - u_decay.kept, 2.0**-15)
             bias_step = 2 ** _bias(network, neuron, current_unit)[0] / current_unit / (o.v_threshold - o.v_reset)
             yield _Scale(
                 weight,
@@ -202,17 +193,17 @@ def _scales(network: Network, profile: Profile, u_decay: QuantisedDecay, v_decay
                 potential_unit,
                 mantissa,
                 largest_u,
-                fits=largest_u < _limit(neuron.u) and threshold * _HEADROOM <= _limit(neuron.v),
+                fits=largest_u < limit_of(neuron.u) and threshold * _HEADROOM <= limit_of(neuron.v),
                 error=abs(round(mantissa) / mantissa - 1) + bias_step / 2 + 1 / threshold,
             )
 
 
 def _search(scales: list[_Scale], profile: Profile) -> _Scale:
     if not scales:
-        neuron = _neuron(profile)
+        neuron = neuron_of(profile)
         raise MappingError(
             f"scale: no weight of up to {max(profile.synapse.weight_bits)} bits gives profile {profile.name} a threshold "
-            f"of {neuron.threshold.bits} bits below the limit of v, {_limit(neuron.v)}; change network.recurrent_gain, "
+            f"of {neuron.threshold.bits} bits below the limit of v, {limit_of(neuron.v)}; change network.recurrent_gain, "
             "or the profile"
         )
     fitting = [scale for scale in scales if scale.fits]
@@ -232,77 +223,31 @@ def _bias(network: Network, neuron: Neuron, current_unit: float) -> tuple[int, i
     return exponent, limit, per_unit / 2**exponent
 
 
-def _readout(network: Network, profile: Profile, decay: QuantisedDecay, exponent: int, networks: int) -> tuple[int, float]:
-    """The largest readout weight whose trace can neither overflow nor reach the largest threshold, and that trace."""
-    neuron = _neuron(profile)
+def _readout(
+    network: Network, profile: Profile, decay: QuantisedDecay, exponent: int, networks: int
+) -> tuple[int, int, float]:
+    """Mantissa and exponent of the largest weight whose trace neither overflows nor reaches any threshold, and that trace.
+
+    The exponent is that of the recurrent weights, or less where even the smallest weight would be too large with it.
+    """
+    neuron = readout_neuron(profile)
     if neuron.decay.form == "linear":
-        return 1, math.inf
-    ceiling = min(_limit(neuron.v), (2**neuron.threshold.bits - 1) << neuron.threshold.shift)
-    count = networks * _largest_count(network)
-    a_unit = (1 << (neuron.input_shift + exponent)) * count / (1 - decay.kept)
-    weight = max(1, min(2 ** max(profile.synapse.weight_bits) - 1, int(ceiling / a_unit)))
-    return weight, weight * a_unit
+        return 1, exponent, math.inf
+    ceiling = min(limit_of(neuron.v), (2**neuron.threshold.bits - 1) << neuron.threshold.shift)
+    a_unit = 2**neuron.input_shift * networks * largest_count(network) / (1 - decay.kept)
+    exponent = max(0, min(exponent, math.floor(math.log2(ceiling / a_unit))))
+    weight = max(1, min(2 ** max(profile.synapse.weight_bits) - 1, int(ceiling / a_unit / 2**exponent)))
+    return weight, exponent, weight * a_unit * 2**exponent
 
 
-def _quantise_decay(neuron: Neuron, tau_ms: float, dt_ms: float, offset: int, lasting: bool = True) -> QuantisedDecay:
-    kept = math.exp(-dt_ms / tau_ms)
-    unity = 2**neuron.decay.bits
-    if not lasting:
-        return QuantisedDecay(tau_ms, unity - offset, 0.0, dt_ms)
-    if neuron.decay.form == "multiply":
-        register = min(max(round((1 - kept) * unity) - offset, 0), unity - 1)
-        return QuantisedDecay(tau_ms, register, 1 - (register + offset) / unity, dt_ms)
-    if neuron.decay.form == "shift":
-        shifts = range(1, unity)
-        nearest = min(shifts, key=lambda dash: abs(-dt_ms / math.log1p(-(2.0**-dash)) - tau_ms))
-        return QuantisedDecay(tau_ms, nearest, 1 - 2.0**-nearest, dt_ms)
-    return QuantisedDecay(tau_ms, 0, kept, dt_ms)
-
-
-def _linear_leak(neuron: Neuron, decay: QuantisedDecay, scale: _Scale) -> QuantisedDecay:
-    """A leak that takes from half a threshold what the exponential decay takes (our choice: the middle of the range)."""
-    half = round(scale.threshold_exact) * 2**neuron.threshold.shift / 2
-    leak = min(max(round((1 - decay.kept) * half), 1), 2**neuron.decay.bits - 1)
-    return replace(decay, register=leak, kept=max(0.0, 1 - leak / half))
-
-
-def _decay_kernel(neuron: Neuron, decay: QuantisedDecay, offset: int, lasting: bool = True) -> kernel.Decay:
-    i, bits = np.int32, neuron.decay.bits
-    if not lasting:
-        return kernel.MultiplyTowardZero(i(0), i(1), i(1))
-    if neuron.decay.form == "shift":
-        return kernel.ShiftDown(i(decay.register))
-    if neuron.decay.form == "linear":
-        return kernel.LinearLeak(i(decay.register))
-    keep, mask = i(2**bits - decay.register - offset), i(2**bits - 1)
-    if neuron.decay.rounding == "toward_zero":
-        return kernel.MultiplyTowardZero(keep, i(bits), mask)
-    half = 2 ** (bits - 1) if neuron.decay.rounding == "nearest" else 0
-    return kernel.MultiplyRounded(keep, i(bits), mask, i(half))
-
-
-def _overflow_kernel(state: State, largest: float) -> kernel.Overflow:
-    if largest < _limit(state):
-        return kernel.CannotOverflow(np.int32(largest))
-    limit = 2 ** (state.bits - 1)
-    if state.overflow == "saturate":
-        return kernel.Saturate(np.int32(1 - limit), np.int32(limit - 1))
-    wrap = kernel.WrapAbove if state.overflow == "wrap_above" else kernel.WrapBelow
-    return wrap(np.int32(limit))
-
-
-def _limit(state: State) -> int:
-    """Largest value on both sides."""
-    return 2 ** (state.bits - 1) - 1
-
-
-def _largest_count(network: Network) -> int:
+def largest_count(network: Network) -> int:
     """Most released synapses of one sign that can carry a spike to one target."""
     excitatory = int(network.excitatory.sum())
     return max(excitatory, len(network.excitatory) - excitatory)
 
 
-def _neuron(profile: Profile) -> Neuron:
+def neuron_of(profile: Profile) -> Neuron:
+    """The chip's neuron; `MappingError` for a profile in floating point."""
     if profile.neuron is None:
         raise MappingError(
             f"profile {profile.name}: is floating point; there is nothing to quantise. Choose a chip's profile"
@@ -310,4 +255,19 @@ def _neuron(profile: Profile) -> Neuron:
     return profile.neuron
 
 
-__all__ = ["QuantisedDecay", "QuantisedNetwork", "quantise"]
+def readout_neuron(profile: Profile) -> Neuron:
+    """What integrates the readout: a neuron of the chip, or the host's 30-bit integers where v cannot be read."""
+    neuron = neuron_of(profile)
+    if neuron.readable:
+        return neuron
+    return neuron.model_copy(
+        update={
+            "v": State(bits=30, overflow="saturate"),
+            "decay": Decay(form="multiply", bits=15, rounding="nearest", u_offset=0, v_offset=0),
+            "input_shift": 0,
+            "threshold": Threshold(bits=29, shift=0, compare="gt"),
+        }
+    )
+
+
+__all__ = ["QuantisedNetwork", "largest_count", "neuron_of", "quantise", "readout_neuron"]

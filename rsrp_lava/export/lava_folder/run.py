@@ -57,9 +57,9 @@ def build(arrays, episode, potentials, record):
         v=potentials.astype(np.int32),
     )
     readout = LIF(shape=(outputs,), du=int(arrays["readout_du"]), dv=int(arrays["readout_dv"]), vth=2**17 - 1)
-    exponent = int(arrays["weight_exponent"])
-    synapses(block_diagonal(list(arrays["recurrent"])).T, neurons, neurons, exponent)
-    synapses(np.concatenate(list(arrays["readout"])).T.astype(np.int32), neurons, readout, exponent)
+    recurrent, outgoing = block_diagonal(list(arrays["recurrent"])).T, np.concatenate(list(arrays["readout"])).T
+    synapses(recurrent, neurons, neurons, int(arrays["weight_exponent"]))
+    synapses(outgoing.astype(np.int32), neurons, readout, int(arrays["readout_exponent"]))
     host = Host(neurons=n, outputs=outputs, substeps=int(arrays["substeps"]), episode=episode, record=record)
     neurons.s_out.connect(host.s_in)
     host.bias.connect_var(neurons.bias_mant)
