@@ -232,6 +232,8 @@ def deploy(
             episodes=episodes,
             progress=progress,
         )
+    for violation in report.get("violations", ()):
+        _say(f"warning: the chip would refuse this network: {violation}")
     for row in report["returns"]:
         networks = f"{row['networks']} network{'s' if row['networks'] > 1 else ''}"
         _say(f"{networks}: mean return {row['mean_return']:.1f} ± {row['std_return']:.1f} over {episodes} episodes")

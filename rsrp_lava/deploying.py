@@ -14,6 +14,7 @@ from rsrp_lava.export import RELEASE_MODES, Deployment, build_deployment, play
 from rsrp_lava.export.lava import write_lava
 from rsrp_lava.export.npz import write_npz
 from rsrp_lava.export.verify import verify as verify_export
+from rsrp_lava.mapping import check
 from rsrp_lava.network import release_sha256
 from rsrp_lava.runs import Run, load_run
 from rsrp_lava.tasks import EpisodeTask, get_task
@@ -53,7 +54,8 @@ def deploy(
 
     Returns
     -------
-    dict: run, profile, to, release, samples, output, episodes, returns (mean and std for 1, 2, 4 … networks), and with
+    dict: run, profile, to, release, samples, output, episodes, violations (design rules for which the chip would refuse
+    one such network; integer profiles), returns (mean and std for 1, 2, 4 … networks), and with
     `verify`: steps, spikes, mismatches, mean_return, kernel_mean_return. It is written to `output`/deployment.json too.
 
     Raises `ExperimentError`, `MappingError`, `ProfileError`, `RunFolderError`, `EngineError`
@@ -79,6 +81,9 @@ def deploy(
     }
     seed, generation = run.experiment.seed, run.generation
     deployment = deployment_of(run, run_profile, release, samples)
+    if deployment.quantised:
+        mapped = check(deployment.quantised, run.probabilities, strict=False)
+        report["violations"] = [str(finding) for finding in mapped.violations]
     folder = _new_folder(Path(output))
     try:
         exported = _write(to, deployment, task, folder)

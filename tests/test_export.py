@@ -191,6 +191,12 @@ def test_what_cannot_be_deployed_leaves_no_folder(run, tmp_path, arguments, erro
     assert not (tmp_path / "new").exists()
 
 
+def test_deploy_says_what_the_chip_would_refuse(run, tmp_path):
+    assert deploy(run, profile="loihi2", to="npz", output=tmp_path / "a", episodes=1)["violations"] == []
+    violations = deploy(run, profile="odin", to="npz", output=tmp_path / "b", episodes=1)["violations"]
+    assert any("graded_input" in violation for violation in violations)
+
+
 def test_a_folder_with_content_is_left_alone(run, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(MappingError, match="not an empty folder"):

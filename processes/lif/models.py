@@ -61,9 +61,7 @@ class LIFFixedModel(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         if proc_params["constants"][3] != 1 or proc_params["constants"][5] != 0:
-            raise ExperimentError(
-                "LIF under fixed_pt: gain must be 1 and v_reset 0, as on Loihi; scale vth and bias instead"
-            )
+            raise ExperimentError("LIF under fixed_pt: gain must be 1 and v_reset 0, as on Loihi; scale vth and bias")
         self.constants = loihi_neuron(*proc_params["registers"])
         self.bias = proc_params["bias"].astype(np.int32)
         self.spikes = np.zeros(proc_params["shape"], np.int32)
