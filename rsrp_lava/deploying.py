@@ -12,6 +12,7 @@ from typing import Any
 from rsrp_lava.errors import ExperimentError, MappingError, unknown_name
 from rsrp_lava.export import RELEASE_MODES, Deployment, build_deployment, play
 from rsrp_lava.export.lava import write_lava
+from rsrp_lava.export.nir_graph import write_nir
 from rsrp_lava.export.npz import write_npz
 from rsrp_lava.export.verify import verify as verify_export
 from rsrp_lava.mapping import check
@@ -23,6 +24,7 @@ from rsrp_lava.tasks import EpisodeTask, get_task
 TARGETS = {
     "lava": "a folder that runs in Lava by itself: stock LIF and Dense processes (profiles loihi1 and loihi2)",
     "npz": "plain arrays, for any host (every profile)",
+    "nir": "a NIR graph, for simulators and tool chains of chips (docs/nir.md)",
 }
 
 
@@ -34,6 +36,7 @@ def deploy(
     profile: str | None = None,
     release: str = "threshold",
     samples: int = 1,
+    dialect: str = "physical",
     verify: bool = False,
     episodes: int = 20,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -48,6 +51,7 @@ def deploy(
     profile : hardware profile (name or YAML file); by default the run's own
     release : one of `rsrp_lava.export.RELEASE_MODES`: what becomes of the release probabilities
     samples : networks of an ensemble (`frozen_sample`, `axonal`); they share one readout
+    dialect : of a NIR graph, for its reader; one of `rsrp_lava.export.nir_graph.DIALECTS`
     verify : run what was written beside our own kernel and compare every spike
     episodes : whole episodes of the task, for the returns and for `verify`
     progress : called with (episodes verified, episodes)
@@ -79,6 +83,8 @@ def deploy(
         "output": str(output),
         "episodes": episodes,
     }
+    if to == "nir":
+        report["dialect"] = dialect
     seed, generation = run.experiment.seed, run.generation
     deployment = deployment_of(run, run_profile, release, samples)
     if deployment.quantised:
@@ -86,7 +92,7 @@ def deploy(
         report["violations"] = [str(finding) for finding in mapped.violations]
     folder = _new_folder(Path(output))
     try:
-        exported = _write(to, deployment, task, folder)
+        exported = _write(to, deployment, task, folder, dialect)
         returns = []
         for size in sizes:
             played = play(
@@ -148,11 +154,13 @@ def _new_folder(path: Path) -> Path:
     return path
 
 
-def _write(to: str, deployment: Deployment, task: EpisodeTask, folder: Path) -> Path:
+def _write(to: str, deployment: Deployment, task: EpisodeTask, folder: Path, dialect: str) -> Path:
     """Write the artefact; returns what `verify` reads."""
     if to == "lava":
         write_lava(deployment, task, folder)
         return folder
+    if to == "nir":
+        return write_nir(deployment, folder / "network.nir", dialect)
     path = folder / "network.npz"
     write_npz(deployment, task, path)
     return path

@@ -47,6 +47,7 @@ class Deployment:
     weight_unit: int  #: recurrent mantissa of a synapse that counts once (1 in floating point)
     readout_unit: int
     provenance: dict[str, Any]
+    probabilities: ReleaseProbabilities  #: what `synapses` were made from
 
     def planes(self) -> Planes:
         """Synapses as the kernels take them."""
@@ -117,6 +118,7 @@ def build_deployment(
         weight_unit,
         readout_unit,
         dict(provenance or {}),
+        probabilities,
     )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from rsrp_lava.export.deployment import Deployment
 from rsrp_lava.export.lava import run_folder
+from rsrp_lava.export.nir_player import NirPlayer, play_graph, read_nir
 from rsrp_lava.export.npz import play_arrays, read_npz
-from rsrp_lava.export.play import play
+from rsrp_lava.export.play import Played, play
 from rsrp_lava.export.starts import start_of
 from rsrp_lava.tasks import EpisodeTask
 
@@ -30,17 +31,53 @@ def verify(
     generation: int,
     progress: Progress = lambda done, of: None,
 ) -> dict[str, Any]:
-    """Compare an exported artefact (`lava`: its folder, `npz`: its file) with our kernel, spike by spike.
+    """Compare an exported artefact (`lava`: its folder; `npz`, `nir`: its file) with our kernel, spike by spike.
 
     Returns
     -------
     dict: episodes, steps (simulation steps compared), spikes (of our kernel), mismatches (neuron-steps that differ, a
     longer episode's rest included), mean_return (of the artefact), kernel_mean_return
     """
+    theirs = {"lava": _lava, "nir": _nir, "npz": _npz}[target]
+    starts = _starts(deployment, task, episodes, seed, generation)
     ours = play(deployment, task, episodes, seed=seed, generation=generation, record=True)
+    return _compare(ours, theirs(path, deployment, task, starts), progress)
+
+
+def verify_nir(
+    path: str | Path,
+    deployment: Deployment,
+    task: EpisodeTask,
+    episodes: int,
+    seed: int,
+    generation: int,
+    *,
+    arithmetic: str = "profile",
+    progress: Progress = lambda done, of: None,
+) -> dict[str, Any]:
+    """`verify` of a NIR file, played in NumPy from what the file says and nothing else.
+
+    `arithmetic` "profile" rounds as the metadata says that the network's numbers are rounded: no spike may differ. "real"
+    takes the graph literally, in float64, as its readers do: spikes differ once rounding has moved a potential over the
+    threshold, and in closed loop everything after that.
+
+    Raises `EngineError` without the package nir, `RunFolderError` for a file that cannot be read, `MappingError` for a
+    graph that is not ours.
+    """
+    starts = _starts(deployment, task, episodes, seed, generation)
+    ours = play(deployment, task, episodes, seed=seed, generation=generation, record=True)
+    return _compare(ours, _nir(Path(path), deployment, task, starts, arithmetic), progress)
+
+
+def _starts(
+    deployment: Deployment, task: EpisodeTask, episodes: int, seed: int, generation: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     n, networks = deployment.constants.n_neurons, len(deployment.synapses)
-    starts = [start_of(task, n, networks, seed, generation, episode) for episode in range(episodes)]
-    theirs = (_lava if target == "lava" else _npz)(path, deployment, task, starts)
+    return [start_of(task, n, networks, seed, generation, episode) for episode in range(episodes)]
+
+
+def _compare(ours: Played, theirs: Iterator[tuple[float, np.ndarray]], progress: Progress) -> dict[str, Any]:
+    episodes = len(ours.trains)
     mismatches, steps, returns = 0, 0, []
     for done, (train, (earned, spikes)) in enumerate(zip(ours.trains, theirs, strict=True), 1):
         common = min(len(train), len(spikes))
@@ -63,6 +100,14 @@ def _npz(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any
     arrays = read_npz(path)
     for state, uniform in starts:
         yield play_arrays(arrays, task, state, uniform)
+
+
+def _nir(
+    path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any], arithmetic: str = "profile"
+) -> Iterator[tuple[float, np.ndarray]]:
+    player = NirPlayer(read_nir(path), arithmetic)
+    for state, uniform in starts:
+        yield play_graph(player, task, state, uniform)
 
 
 def _lava(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any]) -> Iterator[tuple[float, np.ndarray]]:
