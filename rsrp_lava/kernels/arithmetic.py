@@ -88,8 +88,9 @@ def _float_start(lif, uniform, v):
 
 
 def _fixed_start(lif, uniform, v):
+    limit = np.float64(lif.v_limit)
     for j in range(uniform.shape[0]):
-        v[j] = np.int32(np.floor((uniform[j] - lif.v_origin) * lif.v_scale))
+        v[j] = np.int32(min(max(np.floor((uniform[j] - lif.v_origin) * lif.v_scale), -limit), limit))
 
 
 start_potentials = _twins("start_potentials(lif, uniform, v)", _float_start, _fixed_start)
@@ -117,7 +118,7 @@ def _fixed_drive(inputs, observation, rows, drive, events):
     drive[:] = np.int32(0)
     words = drive.shape[0] // 64
     n = observation.shape[0]
-    largest = np.float32(2**24)  # 64 inputs and more fit 32 bits
+    largest = np.float32(min(2**24, 2**30 // n))  # a sum over all inputs fits 32 bits
     for k in range(2 * n):
         x = np.rint(min(max(observation[k % n] * inputs.per_unit, -largest), largest))
         amount = np.int32(x) if k < n else np.int32(-x)

@@ -103,6 +103,7 @@ class QuantisedNetwork:
             else kernel.ResetBySubtraction(i(self.threshold << neuron.threshold.shift)),
             v_scale=np.float64(self.potential_unit),
             v_origin=np.float64(n.options.v_reset),
+            v_limit=i(_limit(neuron.v)),
         )
         readout = kernel.FixedReadout(
             decay=_decay_kernel(neuron, self.readout_decay, neuron.decay.v_offset),
