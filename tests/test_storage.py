@@ -98,7 +98,9 @@ def update(rule, probability, gradient, state=None, key=KEY):
     """One update from the gradient itself."""
     broadcast = TRANSFORMS["centered_rank"](np.array([0.0, 1.0]), None)
     credit = np.asarray(gradient, float) / (broadcast.scale / len(broadcast.units))
-    return rule.update(probability, credit, broadcast, rule.optimizer.start(probability.shape) if state is None else state, key)
+    return rule.update(
+        probability, credit, broadcast, rule.optimizer.start(probability.shape) if state is None else state, key
+    )
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8, 12])

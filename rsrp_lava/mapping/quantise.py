@@ -27,8 +27,11 @@ from rsrp_lava.network import Network
 
 #: The potential of a quantised neuron can go at least this many thresholds up and down.
 _HEADROOM = 2.0
-#: Bias can hold this many standard deviations of every observation at once.
+#: Bias can hold this many standard deviations of every observation at once, if its exponent goes that far; what is beyond
+#: is cut and counted.
 _INPUT_REACH = 5.0
+#: Kernels add in 32 bits: a state (30 bits at most), a bias below half of this, and what all synapses of a step deliver.
+_LARGEST_SUM = 2**30
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,11 @@ def quantise(network: Network, profile: Profile) -> QuantisedNetwork:
     Raises `MappingError` if a constant cannot be represented at all.
     """
     neuron, o = _neuron(profile), network.options
+    if neuron.decay.form == "linear" and neuron.synaptic_current:
+        raise MappingError(
+            f"profile {profile.name}: neuron.synaptic_current: a current that leaks linearly has no time constant to map "
+            "tau_syn_ms to; set it to false, or another neuron.decay.form"
+        )
     v_decay = _quantise_decay(neuron, o.tau_mem_ms, o.dt_ms, neuron.decay.v_offset)
     u_decay = _quantise_decay(neuron, o.tau_syn_ms, o.dt_ms, neuron.decay.u_offset, neuron.synaptic_current)
     readout_decay = _quantise_decay(neuron, o.tau_out_ms, o.dt_ms, neuron.decay.v_offset)
@@ -191,9 +199,12 @@ def _scales(network: Network, profile: Profile, u_decay: QuantisedDecay, v_decay
             potential_unit = current_unit / gain
             threshold = (o.v_threshold - o.v_reset) * potential_unit
             mantissa = threshold / 2**neuron.threshold.shift
-            if not 1 <= round(mantissa) < 2**neuron.threshold.bits or threshold >= _limit(neuron.v):
+            rounded = round(mantissa)
+            if not 1 <= rounded < 2**neuron.threshold.bits or rounded << neuron.threshold.shift >= _limit(neuron.v):
                 continue
-            largest_u = step * _largest_count(network) / max(1 - u_decay.kept, 2.0**-15)
+            if step * _largest_count(network) >= _LARGEST_SUM:
+                continue
+            largest_u = _bound(step * _largest_count(network), u_decay, neuron)
             bias_step = 2 ** _bias(network, neuron, current_unit)[0] / current_unit / (o.v_threshold - o.v_reset)
             yield _Scale(
                 weight,
@@ -227,7 +238,8 @@ def _bias(network: Network, neuron: Neuron, current_unit: float) -> tuple[int, i
     per_unit = current_unit * network.input_weight
     reach = _INPUT_REACH * network.n_inputs
     exponent = 0
-    while exponent < neuron.bias.max_exponent and limit * 2**exponent < reach * per_unit:
+    most = min(reach * per_unit, _LARGEST_SUM / 4)
+    while exponent < neuron.bias.max_exponent and limit * 2**exponent < most:
         exponent += 1
     return exponent, limit, per_unit / 2**exponent
 
@@ -238,9 +250,20 @@ def _readout(network: Network, profile: Profile, decay: QuantisedDecay, exponent
     if neuron.decay.form == "linear":
         return 1, math.inf
     ceiling = min(_limit(neuron.v), (2**neuron.threshold.bits - 1) << neuron.threshold.shift)
-    a_unit = (1 << (neuron.input_shift + exponent)) * _largest_count(network) / (1 - decay.kept)
-    weight = max(1, min(2 ** max(profile.synapse.weight_bits) - 1, int(ceiling / a_unit)))
-    return weight, weight * a_unit
+    a_unit = (1 << (neuron.input_shift + exponent)) * _largest_count(network)
+    largest = int((ceiling - _bound(0, decay, neuron)) * (1 - decay.kept) / a_unit)
+    weight = max(1, min(2 ** max(profile.synapse.weight_bits) - 1, largest))
+    return weight, _bound(weight * a_unit, decay, neuron)
+
+
+def _bound(step: int, decay: QuantisedDecay, neuron: Neuron) -> float:
+    """Largest |x| of x ← decay(x) ± step, for ever: (step + what rounding can add to |x|) / (1 − kept)."""
+    if decay.kept == 0:
+        return step
+    rounding = (
+        1.0 if neuron.decay.form == "shift" else {"toward_zero": 0.0, "nearest": 0.5, "floor": 1.0}[neuron.decay.rounding]
+    )
+    return (step + rounding) / (1 - decay.kept)
 
 
 def _quantise_decay(neuron: Neuron, tau_ms: float, dt_ms: float, offset: int, lasting: bool = True) -> QuantisedDecay:
@@ -249,13 +272,13 @@ def _quantise_decay(neuron: Neuron, tau_ms: float, dt_ms: float, offset: int, la
     if not lasting:
         return QuantisedDecay(tau_ms, unity - offset, 0.0, dt_ms)
     if neuron.decay.form == "multiply":
-        register = min(max(round((1 - kept) * unity) - offset, 0), unity - 1)
+        register = min(max(round((1 - kept) * unity), 1) - offset, unity - 1)  # 0 would never forget
         return QuantisedDecay(tau_ms, register, 1 - (register + offset) / unity, dt_ms)
     if neuron.decay.form == "shift":
-        shifts = range(1, unity)
+        shifts = range(1, min(unity, 31))
         nearest = min(shifts, key=lambda dash: abs(-dt_ms / math.log1p(-(2.0**-dash)) - tau_ms))
         return QuantisedDecay(tau_ms, nearest, 1 - 2.0**-nearest, dt_ms)
-    return QuantisedDecay(tau_ms, 0, kept, dt_ms)
+    return QuantisedDecay(tau_ms, 0, kept, dt_ms)  # see _linear_leak
 
 
 def _linear_leak(neuron: Neuron, decay: QuantisedDecay, scale: _Scale) -> QuantisedDecay:
