@@ -28,6 +28,7 @@ def main() -> None:
     with console.status("measuring …"):
         for measure in (
             network.against_numpy,
+            network.fixed_point,
             network.against_lava,
             network.lava_population,
             synapses.draws,

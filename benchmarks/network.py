@@ -51,6 +51,20 @@ def against_numpy(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     yield (label, f"{ours_ns:.1f} ns", f"{other_ns:,.0f} ns", f"{ratio:.0f} ×", "NumPy, batched float32 matmul")
 
 
+def fixed_point(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
+    """Integers of profile loihi2 against floating point: one network, releases drawn with 16 bits in both."""
+    floating, probabilities, normaliser = _trained(threads)
+    experiment = Experiment(task="cartpole", profile="loihi2", p_bits=16)
+    integer = open_engine(experiment, Threads(threads))
+    integer.prepare(None)
+    arguments = (probabilities, normaliser, 0, _POPULATION)
+    steps = [engine.play(*arguments).steps.sum() * engine.network.substeps for engine in (integer, floating)]
+    ours, other, ratio = alternate(lambda: integer.play(*arguments), lambda: floating.play(*arguments), rounds)
+    label = f"network-substep in integers (profile loihi2, N = {_POPULATION})"
+    row = (f"{ours / steps[0] * 1e9:.1f} ns", f"{other / steps[1] * 1e9:.1f} ns", f"{ratio * steps[0] / steps[1]:.2f} ×")
+    yield (label, *row, "floating point (ratio: other over ours)")
+
+
 def against_lava(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     """Ours against stock Lava processes, LIF with a recurrent Dense, one network as Lava runs it."""
     label = "network-substep, against Lava"

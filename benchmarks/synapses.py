@@ -49,9 +49,12 @@ def credit(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     broadcast = centered_rank(np.random.default_rng(2).random(samples))
     stored = (np.random.default_rng(3).random((numpy_samples, _SYNAPSES), np.float32) < 0.5).astype(np.float32)
     u = broadcast.units[:numpy_samples].astype(np.float32)
-    both, blas, _ = alternate(
-        lambda: release_credit(_PROBABILITY, broadcast, _P_BITS, (0, 0, 0), pool.map_ranges), lambda: u @ stored, rounds
-    )
+    planes = bit_planes(_PROBABILITY, _P_BITS)
+
+    def ours() -> np.ndarray:
+        return release_credit(_PROBABILITY, planes, broadcast, _P_BITS, (0, 0, 0), pool.map_ranges)
+
+    both, blas, _ = alternate(ours, lambda: u @ stored, rounds)
     redraw, _, _ = alternate(lambda: _draw(samples, pool), lambda: None, rounds)
     total_ns, draw_ns = (value / samples / _SYNAPSES * 1e9 for value in (both, redraw))
     blas_ns = blas / numpy_samples / _SYNAPSES * 1e9

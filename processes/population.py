@@ -7,9 +7,7 @@ for Lava's learning phase, in which returns, broadcast and updates pass over por
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import traceback
 from typing import Any
 
@@ -23,8 +21,8 @@ from lava.magma.core.run_configs import Loihi1HwCfg, Loihi2HwCfg
 
 from rsrp_lava.errors import EngineError
 
-#: Entries of the broadcast before the scalars: learn (1) or stop (0), next generation, samples play in it (1 or 0), scale.
-HEADER = 4
+#: Entries of the broadcast before the scalars: next generation, whether samples play in it (1 or 0), scale of the scalars.
+HEADER = 3
 
 
 def broadcast_size(samples: int, n_inputs: int) -> int:
@@ -46,14 +44,17 @@ def require_backend(run_cfg: Any) -> None:
 class OwnProcess(AbstractProcess):
     """A process of this package. Like every Lava process it runs on a chip only if the backend is there, but it says so."""
 
-    def run(self, condition: Any, run_cfg: Any = None, compile_config: Any = None) -> None:
-        """Lava's `run`, after checking the backend."""
+    def create_runtime(self, run_cfg: Any = None, executable: Any = None, compile_config: Any = None) -> None:
+        """Lava's `create_runtime`, which `run` calls, after checking the backend."""
         require_backend(run_cfg)
-        super().run(condition, run_cfg, compile_config)
+        super().create_runtime(run_cfg, executable, compile_config)
 
 
 class PopulationProcess(OwnProcess):
-    """A process that carries a population: arrays lead with the sample axis, training samples first, then evaluation."""
+    """A process that carries a population: arrays lead with the sample axis, training samples first, then evaluation.
+
+    Its state is no Lava Var: Lava would copy that of all samples to read or set it. What the host needs goes over ports.
+    """
 
     def __init__(self, *, samples: int, evaluation: int, n_inputs: int, substeps: int, **parameters: Any) -> None:
         super().__init__(samples=samples, evaluation=evaluation, n_inputs=n_inputs, substeps=substeps, **parameters)
@@ -64,7 +65,7 @@ class PopulationProcess(OwnProcess):
 class PopulationModel(PyLoihiProcessModel):
     """Follows the phase line and counts substeps; subclasses write `step` (a simulation step) and `learn`.
 
-    An exception is reported with its traceback and the process's name on the `report` socket before Lava swallows it.
+    An exception is handed to `report` with its traceback and the process's name before Lava swallows it.
     """
 
     g_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.uint8)
@@ -126,14 +127,8 @@ class PopulationModel(PyLoihiProcessModel):
         try:
             work()
         except Exception:
-            report: socket.socket | None = self.parameters.get("report")
+            report = self.parameters.get("report")
             if report is not None:
                 name = self.parameters.get("label", type(self).__name__)
-                text = traceback.format_exc()[-32_000:]
-                report.send(json.dumps({"process": name, "pid": os.getpid(), "traceback": text}).encode())
+                report(process=name, pid=os.getpid(), traceback=traceback.format_exc())
             raise
-
-
-def next_generation(message: np.ndarray) -> int | None:
-    """The generation a broadcast announces, or None if it says stop."""
-    return int(message[1]) if message[0] else None

@@ -1,6 +1,15 @@
 """Spiking networks that learn from reward alone, through the release probabilities of their synapses."""
 
-from rsrp_lava.errors import CheckpointError, EngineError, ExperimentError, RsrpError, RunFolderError
+from rsrp_lava.deploying import deploy
+from rsrp_lava.errors import (
+    CheckpointError,
+    EngineError,
+    ExperimentError,
+    MappingError,
+    ProfileError,
+    RsrpError,
+    RunFolderError,
+)
 from rsrp_lava.experiment import RULES, Experiment
 from rsrp_lava.hardware_profiles import load_profile, profile_names
 from rsrp_lava.network import Network, NetworkOptions, release_sha256
@@ -16,12 +25,15 @@ __all__ = [
     "EngineError",
     "Experiment",
     "ExperimentError",
+    "MappingError",
     "Network",
     "NetworkOptions",
+    "ProfileError",
     "Result",
     "RsrpError",
     "Run",
     "RunFolderError",
+    "deploy",
     "evaluate",
     "get_task",
     "load_profile",

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from rsrp_lava import hardware_profiles, tasks
+from rsrp_lava.deploying import TARGETS
+from rsrp_lava.deploying import deploy as deploy_run
 from rsrp_lava.errors import ExperimentError, RsrpError
 from rsrp_lava.experiment import RULES, Experiment, read_yaml
+from rsrp_lava.export import RELEASE_MODES
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
 from rsrp_lava.runs import plot as plot_runs
@@ -58,6 +62,9 @@ def train(
     engine: Annotated[str | None, _setting("engine", "name")] = None,
     lava_target: Annotated[str | None, _setting("lava_target", "name")] = None,
     profile: Annotated[str | None, _setting("profile", "name")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option(help="A value of the profile, PATH=VALUE; can be repeated.", show_default=False)
+    ] = None,
     learning_rate: Annotated[str | None, _setting("learning_rate", "number|auto")] = None,
     optimizer: Annotated[str | None, _setting("optimizer", "name")] = None,
     reward_transform: Annotated[str | None, _setting("reward_transform", "name")] = None,
@@ -87,6 +94,7 @@ def train(
         "engine": engine,
         "lava_target": lava_target,
         "profile": profile,
+        "profile_overrides": _overrides(override) if override else None,
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "reward_transform": reward_transform,
@@ -111,6 +119,17 @@ def train(
         _print(json.dumps(result.summary))
     if result.stopped_by is not None:
         raise typer.Exit(128 + result.stopped_by)
+
+
+def _overrides(pairs: list[str]) -> dict[str, Any]:
+    """learning_storage.p_bits=4 → {"learning_storage.p_bits": 4}; values as in YAML."""
+    overrides = {}
+    for pair in pairs:
+        path, equals, value = pair.partition("=")
+        if not equals:
+            raise ExperimentError(f"--override {pair}: must be PATH=VALUE, as learning_storage.p_bits=4")
+        overrides[path] = yaml.safe_load(value)
+    return overrides
 
 
 def _report(result: Result) -> None:
@@ -147,6 +166,48 @@ def plot(
 ) -> None:
     """Draw learning curves; runs that differ only in their seed become one curve, mean ± std."""
     _print(str(plot_runs(*runs, output=output)))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`rsrp-lava deploy runs/adam --profile loihi2 --to lava -o chip --verify`\n\n"
+    "`rsrp-lava deploy runs/adam --profile loihi2 --to npz --release frozen_sample --samples 8 -o arrays`"
+)
+def deploy(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    to: Annotated[str, typer.Option(help=f"What to write: {', '.join(TARGETS)}.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; new or empty.")],
+    profile: Annotated[str | None, typer.Option(help="Hardware profile; by default the run's own.")] = None,
+    release: Annotated[str, typer.Option(help=f"What becomes of ρ: {', '.join(RELEASE_MODES)}.")] = "threshold",
+    samples: Annotated[int, typer.Option(help="Networks that vote (frozen_sample, axonal).")] = 1,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every spike with our own kernel.")] = False,
+    episodes: Annotated[int, typer.Option(help="Whole episodes to play.")] = 20,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Write a trained network for a chip or another program: synapses fixed, in the profile's numbers."""
+    from rsrp_lava.reporting.progress import counting
+
+    with counting("verifying episodes") as progress:
+        report = deploy_run(
+            run,
+            to=to,
+            output=output,
+            profile=profile,
+            release=release,
+            samples=samples,
+            verify=verify,
+            episodes=episodes,
+            progress=progress,
+        )
+    for row in report["returns"]:
+        networks = f"{row['networks']} network{'s' if row['networks'] > 1 else ''}"
+        _say(f"{networks}: mean return {row['mean_return']:.1f} ± {row['std_return']:.1f} over {episodes} episodes")
+    if verify:
+        _say(
+            f"verified: {report['mismatches']} mismatching spikes of {report['spikes']:,} in {report['steps']:,} steps; "
+            f"mean return {report['mean_return']:.1f} (our kernel: {report['kernel_mean_return']:.1f})"
+        )
+    _print(json.dumps(report) if as_json else str(output))
 
 
 @app.command("tasks", epilog="Example: `rsrp-lava tasks`")

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.hardware_profiles import Profile, load_profile
@@ -20,7 +19,8 @@ from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
-from rsrp_lava.network import Network, NetworkOptions
+from rsrp_lava.mapping.release import ReleaseDraw
+from rsrp_lava.network import Network, NetworkOptions, refuse_bool
 from rsrp_lava.tasks import get_task, recipe, task_names
 
 #: Rules by name, with the line `rsrp-lava rules` prints.
@@ -65,15 +65,10 @@ class _Fields(BaseModel):
     evaluation_episodes: int = Field(128, ge=1, le=2**20, description="deterministic episodes an evaluation")
     network: NetworkOptions = NetworkOptions()
 
-    @field_validator(
+    _no_bool = field_validator(
         *("seed", "population", "generations", "learning_rate", "decay", "epsilon", "p_bits", "evaluation_episodes"),
         mode="before",
-    )
-    @classmethod
-    def _no_number(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise PydanticCustomError("number", "input should be a number")
-        return value
+    )(refuse_bool)
 
     @model_validator(mode="after")
     def _check(self) -> _Fields:
@@ -86,6 +81,11 @@ class _Fields(BaseModel):
         ):
             if name not in known:
                 raise ValueError(unknown_name(what, name, known))
+        if self.lava_target != "simulation" and self.engine != "lava":
+            raise ValueError(
+                f"lava_target: {self.lava_target} is for engine lava, not {self.engine}; "
+                "add --engine lava, or leave lava_target at simulation"
+            )
         if isinstance(self.learning_rate, float) and self.learning_rate <= 0:
             raise ValueError(f"learning_rate: {self.learning_rate:g} must be above 0, or auto")
         bits, storage = self.comparator_bits, self.hardware.learning_storage
@@ -93,6 +93,12 @@ class _Fields(BaseModel):
             raise ValueError(
                 f"p_bits: a comparator of {bits} bits cannot tell apart stored probabilities of {storage.p_bits} bits; "
                 "raise p_bits, or lower learning_storage.p_bits"
+            )
+        release = self.hardware.release
+        if release.generator.kind == "lfsr" and (release.generator.width < bits or release.scope == "axon"):
+            raise ValueError(
+                f"release.generator: a shift register of {release.generator.width} bits cannot draw for a comparator of "
+                f"p_bits = {bits}, scope {release.scope}; it needs width ≥ p_bits and scope synapse"
             )
         if storage.p_bits is None and self.epsilon * 2**bits < 0.5:
             raise ValueError(
@@ -187,6 +193,10 @@ class Experiment(_Fields):
         kept = self.hardware.learning_storage
         storage = Storage(kept.p_bits, kept.rounding, kept.zero, kept.one)
         return Rsrp(OPTIMIZERS[self.optimizer], self.resolved_learning_rate, self.epsilon, self.decay, storage)
+
+    def build_draw(self) -> ReleaseDraw:
+        """How synapses draw their releases."""
+        return ReleaseDraw.of(self.hardware.release, self.comparator_bits)
 
     @property
     def resolved_learning_rate(self) -> float:

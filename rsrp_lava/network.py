@@ -9,13 +9,21 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 #: Release probabilities of every projection by name: float32, shape (n_pre, n_post).
 ReleaseProbabilities = dict[str, np.ndarray]
+
+
+def refuse_bool(value: Any) -> Any:
+    """For settings that are numbers: `true` would be read as 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "input should be a number")
+    return value
 
 
 class NetworkOptions(BaseModel):
@@ -36,6 +44,8 @@ class NetworkOptions(BaseModel):
     recurrent_gain: float = Field(1.0, gt=0, description="K_h of the paper")
     output_gain: float = Field(5.0, gt=0, description="K_out of the paper")
     expected_sparsity: float = Field(0.5, gt=0, le=1, description="release probability the gains are scaled for")
+
+    _no_bool = field_validator("*", mode="before")(refuse_bool)
 
     @model_validator(mode="after")
     def _check(self) -> NetworkOptions:

@@ -63,7 +63,7 @@ def evaluate(
         raise ExperimentError(f"episodes: {episodes} must be between 1 and {2**20}")
     if not 0 <= seed < 2**63:
         raise ExperimentError(f"seed: {seed} must be between 0 and {2**63 - 1}")
-    engine = open_engine(run.experiment.replace(engine="fused"), Threads(threads), seed)
+    engine = open_engine(run.experiment.replace(engine="fused", lava_target="simulation"), Threads(threads), seed)
     try:
         engine.prepare(None)
         returns = engine.play(run.probabilities, run.normaliser, run.generation, episodes, deterministic=True).returns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -17,13 +18,13 @@ import numpy as np
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import ExperimentError, Interrupted, RunFolderError
+from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update, entropy_bits, release_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
-from rsrp_lava.network import Network, ReleaseProbabilities, release_sha256
+from rsrp_lava.network import Network, Projection, ReleaseProbabilities, release_sha256
 from rsrp_lava.run_folder import Checkpoint, RunFolder
 
 #: One generation's record: a line of metrics.jsonl.
@@ -47,7 +48,7 @@ class State:
     @classmethod
     def start(cls, experiment: Experiment) -> State:
         """Before the first generation: every probability one half, a reservoir drawn."""
-        from rsrp_lava.engines.fused import reservoir_release
+        from rsrp_lava.mapping.release import reservoir_release
 
         network, rule = experiment.build_network(), experiment.build_rule()
         frozen = {p.name: reservoir_release(p, experiment.seed) for p in network.projections if not p.plastic}
@@ -118,17 +119,19 @@ def train(
     progress : called with every generation's record; True draws progress on the terminal
 
     Ctrl-C (SIGINT) and SIGTERM end training after the generation in flight, with everything saved; a second one at once.
+    The Lava engine gives that generation up.
 
     Raises
     ------
-    ExperimentError, RunFolderError, CheckpointError
+    ExperimentError, RunFolderError, CheckpointError, EngineError
     """
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
     pool = Threads(threads)
     engine = open_engine(experiment, pool)
     close_progress: Callable[[], None] = _nothing
-    announce_stop: Callable[[], None] = _nothing
+    announce_stop: Callable[[str], None] = _nothing
+    made = [] if out is None else [path for path in (Path(out), *Path(out).parents) if not os.path.exists(path)]
     try:
         folder, state = _open_run(experiment, out, resume)
         if progress is True:
@@ -136,15 +139,17 @@ def train(
 
             progress = TerminalProgress(experiment.title, experiment.generations)
             close_progress, announce_stop = progress.close, progress.stopping
-        metrics = folder.read_metrics() if folder else []
-        with _stop_requests(announce_stop) as stop:
+        played = folder.read_metrics() if folder else []
+        metrics = [record for record in played if record["generation"] < state.generation]
+        with _stop_requests(lambda: announce_stop(engine.stopping)) as stop:
             engine.stop = stop
-            training = _Training(experiment, engine, pool, folder, state, metrics, progress or (lambda record: None))
+            training = _Training(experiment, engine, pool, folder, state, metrics, progress or _nothing)
             with suppress(Interrupted):
+                training.prepare(resume is not None, made)
                 training.run(stop, until)
     finally:
-        engine.close()
         close_progress()
+        engine.close()
     if folder and metrics:
         _draw_curves(folder)
     summary = _summary(experiment, state, metrics, folder) | {"compile_seconds": round(training.compile_seconds, 3)}
@@ -165,9 +170,20 @@ class _Training:
     report: Callable[[Record], None]
     compile_seconds: float = 0.0
 
+    def prepare(self, resumed: bool, made: list[Path]) -> None:
+        """Make the engine ready, then the folder of a resumed run: an engine that cannot start leaves the disk as it was."""
+        try:
+            self.compile_seconds = _compile(self.experiment, self.engine, self.state)
+        except EngineError:
+            if self.folder and not resumed:
+                _take_back(self.folder, made)
+            raise
+        if self.folder and resumed:
+            self.folder.save_experiment(self.experiment)
+            self.folder.cut_metrics(self.state.generation)
+
     def run(self, stop: list[int], until: float | None) -> None:
         """Train until all generations are done, `until` is reached, or `stop` holds a signal."""
-        self.compile_seconds = _compile(self.experiment, self.engine, self.state)
         state = self.state
         while True:
             started = time.perf_counter()
@@ -204,9 +220,9 @@ def _compile(experiment: Experiment, engine: Engine, state: State) -> float:
     if engine.learn is not None:
         return time.perf_counter() - started
     two_samples = TRANSFORMS["centered_rank"](np.array([0.0, 1.0]), None)
-    release_credit(
-        np.full((1, 1), 0.5, np.float32), two_samples, experiment.comparator_bits, (0, 0, 0), Threads(1).map_ranges
-    )
+    half, synapse = np.full((1, 1), 0.5, np.float32), Projection("one synapse", 1, 1, "post")
+    draw = experiment.build_draw()
+    release_credit(half, draw.source(synapse, half), two_samples, draw.p_bits, (0, 0, 0), Threads(1).map_ranges)
     return time.perf_counter() - started
 
 
@@ -252,7 +268,7 @@ def _storage_record(updates: dict[str, Update]) -> Record:
 
 def _learn(experiment: Experiment, network: Network, pool: Threads, state: State, sampled: Outcome) -> dict[str, Update]:
     """Rank, broadcast, update: what every plastic projection becomes."""
-    rule, bits = experiment.build_rule(), experiment.comparator_bits
+    rule, draw = experiment.build_rule(), experiment.build_draw()
     broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
     updates = {}
     for index, projection in enumerate(network.projections):
@@ -260,7 +276,8 @@ def _learn(experiment: Experiment, network: Network, pool: Threads, state: State
             name = projection.name
             rows = projection.to_rows(state.probabilities[name])
             key = (experiment.seed, state.generation, index)
-            credit = projection.from_rows(release_credit(rows, broadcast, bits, key, pool.map_ranges))
+            source = draw.source(projection, state.probabilities[name])
+            credit = projection.from_rows(release_credit(rows, source, broadcast, draw.p_bits, key, pool.map_ranges))
             updates[name] = rule.update(state.probabilities[name], credit, broadcast, state.optimizer[name], key)
     return updates
 
@@ -298,12 +315,19 @@ def _open_run(experiment: Experiment, out: str | Path | None, resume: str | Path
             f"{resume}: has finished {checkpoint.generation} generations already; "
             f"--generations {experiment.generations} would go back: give {checkpoint.generation} or more"
         )
-    folder.save_experiment(experiment)
-    folder.cut_metrics(checkpoint.generation)
     return folder, State.from_checkpoint(checkpoint, experiment)
 
 
-def _nothing() -> None:
+def _take_back(folder: RunFolder, made: list[Path]) -> None:
+    """Remove a new run and the folders made for it; its own was empty or is among them."""
+    with suppress(OSError):
+        for file in folder.path.iterdir():
+            file.unlink()
+        for path in made:
+            path.rmdir()
+
+
+def _nothing(*unheard: Any) -> None:
     """Nobody watches."""
 
 
@@ -339,7 +363,7 @@ def _draw_curves(folder: RunFolder) -> None:
 
 
 def _summary(experiment: Experiment, state: State, metrics: list[Record], folder: RunFolder | None) -> dict[str, Any]:
-    last = metrics[-1] if metrics else {}
+    last = metrics[-1] if metrics and metrics[-1]["generation"] == state.generation else {}  # else not evaluated yet
     return {
         "task": experiment.task,
         "rule": experiment.rule,

@@ -29,3 +29,5 @@ class EpisodeTask:
     reset: Callable
     observe: Callable
     step: Callable
+    #: The same task in Gymnasium, for hosts that run without this package; None if there is none.
+    gymnasium_id: str | None = None

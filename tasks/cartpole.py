@@ -80,4 +80,5 @@ TASK = EpisodeTask(
     reset=reset,
     observe=observe,
     step=step,
+    gymnasium_id="CartPole-v1",
 )

@@ -6,10 +6,10 @@ import numpy as np
 
 from rsrp_lava.kernels.arithmetic import input_drive, integrate, neuron_step, read_output
 from rsrp_lava.kernels.compiling import kernel
+from rsrp_lava.kernels.generators import draw_words
 from rsrp_lava.kernels.lanes import lanewise, never, sum_rows
 from rsrp_lava.kernels.neurons import lif_step
 from rsrp_lava.kernels.random_bits import threefry
-from rsrp_lava.kernels.release import draw_words
 from rsrp_lava.kernels.rollout import allocate_state, simulate, start_sample
 
 

@@ -69,6 +69,24 @@ def draw_release(probability, p_bits, seed, generation, sample, stream):
     return released
 
 
+def draw_registers(probability, p_bits, taps, stride, inclusive, seed, generation, sample, stream):
+    """One register a row: a list of bits, lowest first; every step the parity of the taps comes in at the bottom."""
+    rows, columns = probability.shape
+    released = np.zeros((rows, columns), bool)
+    width = taps[0]
+    for i in range(rows):
+        start = 1 + threefry4x64((seed, generation, sample, stream), (i, 0, 0, 0))[0] % (2**width - 1)
+        register = [start >> b & 1 for b in range(width)]
+        for j in range(columns):
+            drawn = sum(bit << b for b, bit in enumerate(register[:p_bits]))
+            p = float(probability[i, j])
+            code = {0.0: 0, 1.0: 2**p_bits}.get(p, threshold(p, p_bits))
+            released[i, j] = drawn < code or (inclusive and drawn == code and code > 0)
+            for _ in range(stride):
+                register = [sum(register[t - 1] for t in taps) % 2, *register[:-1]]
+    return released
+
+
 def sum_credit(units, releases):
     """credit[k] = Σ_i units[i] · θ_ik in Python integers; `releases`: one array of booleans a sample."""
     credit = [0] * releases[0].size

@@ -96,7 +96,7 @@ def test_no_units_and_zero_units_give_no_credit():
 def test_release_credit_is_centred_on_the_probability(units):
     """Σ u (θ − p), p the comparator's value; the second term vanishes when Σ u = 0."""
     rows = np.random.default_rng(7).random((3, 100), np.float32)
-    credit = release_credit(rows, Broadcast(np.array(units, np.int32), 1.0), 16, (1, 2, 1), serially)
+    credit = release_credit(rows, bit_planes(rows, 16), Broadcast(np.array(units, np.int32), 1.0), 16, (1, 2, 1), serially)
     p = np.array([[naive.threshold(x, 16) / 2**16 for x in row] for row in rows])
     np.testing.assert_array_equal(credit, twin(rows, units, 16, 1, 2, naive.RELEASE + 1) - sum(units) * p)
 
@@ -105,10 +105,12 @@ def test_release_credit_is_the_same_on_any_number_of_threads():
     random = np.random.default_rng(8)
     rows = random.random((300, 100), np.float32)
     broadcast = Broadcast(random.integers(-50, 51, 30).astype(np.int32), 1.0)
-    expected = release_credit(rows, broadcast, 16, (1, 2, 0), serially)
+    expected = release_credit(rows, bit_planes(rows, 16), broadcast, 16, (1, 2, 0), serially)
     threads = Threads(2)
     try:
-        np.testing.assert_array_equal(release_credit(rows, broadcast, 16, (1, 2, 0), threads.map_ranges), expected)
+        np.testing.assert_array_equal(
+            release_credit(rows, bit_planes(rows, 16), broadcast, 16, (1, 2, 0), threads.map_ranges), expected
+        )
     finally:
         threads.close()
 
@@ -135,7 +137,7 @@ def test_estimator_is_unbiased_for_the_enumerated_natural_gradient():
         draw_release(planes, 1, 2, i, naive.RELEASE, words)
         earned[i] = rewards[tuple(unpack_bits(words, (1, 3))[0].astype(int))]
     broadcast = none(earned)
-    estimate = release_credit(rows, broadcast, 16, (1, 2, 0), serially)[0] * broadcast.scale / n
+    estimate = release_credit(rows, bit_planes(rows, 16), broadcast, 16, (1, 2, 0), serially)[0] * broadcast.scale / n
 
     assert np.abs(exact).min() > 0.1  # every component is away from zero …
     assert np.all(4 * np.sqrt(variance / n) < np.abs(exact))  # … and told from it by this many samples

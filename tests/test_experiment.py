@@ -282,3 +282,18 @@ def test_differences_name_settings_with_their_path():
 def test_automatic_learning_rate(settings, rate):
     """0.5·√N for ranks in [−½, ½] (ARCHITECTURE §6); over the scale of the return where rewards keep theirs."""
     assert np.isclose(Experiment(population=64, **settings).resolved_learning_rate, rate, rtol=1e-12)
+
+
+@pytest.mark.parametrize("setting", ["dt_ms", "n_neurons", "v_reset"])
+def test_true_is_no_number_of_the_network_either(setting, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"network: {{{setting}: true}}")
+    with pytest.raises(ExperimentError, match=rf"network\.{setting}: True — input should be a number"):
+        Experiment.from_yaml(tmp_path / "config.yaml")
+
+
+def test_a_lava_target_without_lava_is_refused():
+    with pytest.raises(
+        ExperimentError, match=r"lava_target: loihi2 is for engine lava, not fused; .*--engine lava, or leave"
+    ):
+        Experiment(lava_target="loihi2")
+    assert Experiment(lava_target="loihi2", engine="lava").lava_target == "loihi2"

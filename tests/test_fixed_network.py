@@ -6,11 +6,11 @@ import pytest
 import naive
 from drivers import copy_start, record_network
 from naive_fixed import FixedSample
-from rsrp_lava.engines.fused import projection_planes
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.mapping import quantise
+from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, NetworkOptions
 
 SUBSTEPS, NO_CURRENT = 33, {"neuron.synaptic_current": False}
@@ -48,7 +48,7 @@ def twin_of(network, mapped, probabilities, key, sample):
 
 
 def planes_of(network, probabilities):
-    return Synapses(*(projection_planes(p, probabilities[p.name], 8, True) for p in network.projections))
+    return Synapses(*(ReleaseDraw(8).source(p, probabilities[p.name]) for p in network.projections))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -279,7 +279,7 @@ def test_readout_equals_the_twin(n_outputs, kind):
 def driven(observation, per_unit, limit, shift, released):
     rows, n = pack_bits(released), released.shape[1]
     drive, events = np.full(-(-n // 64) * 64, 7, np.int32), np.zeros(3, np.int64)
-    constants = kernel.FixedInput(np.float32(per_unit), i(limit), i(shift))
+    constants = kernel.FixedInput(np.float32(per_unit), i(limit), i(shift), i(0))
     drive_neurons(constants, np.asarray(observation, np.float32), rows, drive, events)
     assert not drive[n:].any()
     assert events[:2].tolist() == [0, 0]

@@ -16,12 +16,14 @@ from numba import njit
 import naive
 import rsrp_lava.kernels
 from drivers import copy_start
-from rsrp_lava.engines.fused import FusedEngine, projection_planes, reservoir_release
+from rsrp_lava import ExperimentError
+from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.engines.protocol import Normaliser, Observations
 from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.mapping import floating_constants
+from rsrp_lava.mapping.release import ReleaseDraw, reservoir_release
 from rsrp_lava.network import Network, NetworkOptions
 from rsrp_lava.tasks import get_task
 
@@ -48,7 +50,7 @@ class Engines:
 
     def __call__(self, network=None, threads=1, seed=7, task=TASK, p_bits=16):
         network = network or make_network()
-        engine = FusedEngine(network, floating_constants(network), task, seed, p_bits, Threads(threads))
+        engine = FusedEngine(network, floating_constants(network), task, seed, ReleaseDraw(p_bits), Threads(threads))
         self.opened.append(engine)
         engine.prepare(None)
         return engine
@@ -219,6 +221,11 @@ def test_an_episode_ends_at_the_limit_of_the_task(open_engine):
     assert outcome.returns.tolist() == [7.0] * 3
 
 
+def test_a_population_of_none_is_refused(open_engine):
+    with pytest.raises(ExperimentError, match="samples: 0 must be 1 or more"):
+        open_engine(make_network(n_neurons=8)).play(random_probabilities(make_network(n_neurons=8)), START, 0, 0)
+
+
 # --- normaliser --------------------------------------------------------------------------------------------------------
 
 
@@ -276,7 +283,7 @@ def test_a_reservoir_keeps_its_recurrent_synapses(open_engine):
 
     probabilities = network.initial_probabilities({"recurrent": release})
     assert set(np.unique(probabilities["recurrent"])) == {0.0, 1.0}
-    planes = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
+    planes = Synapses(*(ReleaseDraw().source(p, probabilities[p.name]) for p in network.projections))
     inputs = []
     for key, sample in (((7, 0, 0), 0), ((7, 0, 0), 1), ((7, 9, 0), 0), ((7, 0, naive.EVALUATION), 0)):
         _, input_rows, rows, _ = copy_start(planes, floating_constants(network), 1, key, sample)

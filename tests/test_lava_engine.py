@@ -5,10 +5,12 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,12 @@ import rsrp_lava.engines.lava as lava_engine
 from drivers import run_network
 from endless_task import ENDLESS
 from rsrp_lava import EngineError, Experiment, load_run, train
-from rsrp_lava.engines.fused import projection_planes
 from rsrp_lava.engines.lava_messages import GraphStart
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.mapping import floating_constants
+from rsrp_lava.mapping.release import ReleaseDraw
+from rsrp_lava.training import State
 
 HERE = Path(__file__).parent
 needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only")
@@ -34,35 +37,47 @@ LABELS = [
 ]
 
 
-def shared_memory():
-    return sorted(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else []
+#: Set for everything a test starts, and inherited: other sessions on the machine do not have it.
+MARK = f"RSRP_TEST={os.getpid()}"
+
+
+def processes():
+    """Command lines of living processes by id: (those a test started, the others)."""
+    ours, others = {}, {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                marked = MARK in (entry / "environ").read_text(errors="replace").split("\0")
+                (ours if marked else others)[int(entry.name)] = (entry / "cmdline").read_text(errors="replace")
+    return ours, others
 
 
 def children_of_sessions():
     """Processes whose command line is a Lava worker's (forked children keep it)."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace")
-                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
-            except OSError:
-                continue
-            if ("lava_worker" in command or "faulty_worker" in command) and state != "Z":
-                found.append(int(entry.name))
-    return found
+    ours, _ = processes()
+    return sorted(pid for pid, command in ours.items() if "lava_worker" in command or "faulty_worker" in command)
+
+
+def shared_memory():
+    """Segments, but those that processes of others have mapped."""
+    elsewhere = set()
+    for pid in processes()[1]:
+        with suppress(OSError):
+            elsewhere |= set(re.findall(r"/dev/shm/(\S+)", Path(f"/proc/{pid}/maps").read_text()))
+    return set(os.listdir("/dev/shm")) - elsewhere
 
 
 @pytest.fixture
-def nothing_left():
+def nothing_left(monkeypatch):
     """No process and no shared memory more than before, at the latest five seconds after the test."""
+    monkeypatch.setenv(*MARK.split("="))
     before = shared_memory()
     yield
     limit = time.time() + 5
-    while time.time() < limit and (children_of_sessions() or shared_memory() != before):
+    while time.time() < limit and (children_of_sessions() or shared_memory() - before):
         time.sleep(0.05)
     assert children_of_sessions() == []
-    assert shared_memory() == before
+    assert shared_memory() - before == set()
 
 
 @needs_lava
@@ -81,6 +96,7 @@ def nothing_left():
 def test_both_engines_end_with_the_same_bits(settings, nothing_left):
     experiment = Experiment(**{"population": 64, "generations": 3, "evaluation_episodes": 16, "seed": 7, **settings})
     lava, fused = train(experiment.replace(engine="lava")), train(experiment)
+    assert lava.stopped_by is None  # a signal from outside is no difference between engines
     assert lava.summary["release_sha256"] == fused.summary["release_sha256"]
     for ours, theirs in zip(lava.metrics, fused.metrics, strict=True):
         assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
@@ -117,7 +133,7 @@ def test_spikes_of_both_engines_are_equal_for_ten_thousand_substeps(tmp_path):
     assert done.returncode == 0, done.stderr
     recorded = np.load(tmp_path / "spikes.npy")
 
-    synapses = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
+    synapses = Synapses(*(ReleaseDraw().source(p, probabilities[p.name]) for p in network.projections))
     constants = floating_constants(network)._replace(substeps=1)
     for sample in range(networks):
         start_random = np.zeros(1)
@@ -140,14 +156,30 @@ def lava_engine_uniform(seed, sample, out):
     fill_uniform(seed, 0, sample, TASK, out)
 
 
+@pytest.fixture
+def fault(monkeypatch, tmp_path):
+    """A function: the worker's process `label` fails in `phase` (faulty_worker.py). What hangs then is a failed test."""
+
+    def fault(label, phase, text=""):
+        monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
+        for name, value in {"FAULT": f"{label}:{phase}", "FAULT_TEXT": text, "FAULT_TIME": tmp_path / "time"}.items():
+            monkeypatch.setenv(name, str(value))
+
+    def hangs(number, frame):
+        raise TimeoutError("the engine waits for ever")
+
+    previous = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(60)
+    yield fault
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+
+
 @needs_lava
 @pytest.mark.parametrize("phase", ["step", "learn"])
 @pytest.mark.parametrize("label", LABELS)
-def test_a_failing_process_is_named_with_its_traceback(label, phase, monkeypatch, tmp_path, nothing_left):
-    monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    monkeypatch.setenv("FAULT", f"{label}:{phase}")
-    monkeypatch.setenv("FAULT_TIME", str(tmp_path / "time"))
+def test_a_failing_process_is_named_with_its_traceback(label, phase, fault, tmp_path, nothing_left):
+    fault(label, phase)
     with pytest.raises(EngineError, match=f"'{label}' failed") as caught:
         train(Experiment(**SMALL, engine="lava"))
     assert "ValueError: injected fault" in str(caught.value)
@@ -156,13 +188,52 @@ def test_a_failing_process_is_named_with_its_traceback(label, phase, monkeypatch
 
 
 @needs_lava
-def test_children_compile_nothing(monkeypatch, nothing_left):
-    monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    monkeypatch.setenv("FAULT", "compile:children")
+@pytest.mark.parametrize("character", ["ρ", "\U0001f9e0"])
+def test_of_a_long_traceback_the_end_is_shown(character, fault, nothing_left):
+    fault("LIF", "step", character * 30_000)
+    with pytest.raises(EngineError, match="'LIF' failed") as caught:
+        train(Experiment(**SMALL, engine="lava"))
+    assert len(str(caught.value)) < 33_000
+
+
+@needs_lava
+@pytest.mark.parametrize(("label", "phase"), [("LIF", "build"), ("reward broadcaster", "half")])
+def test_a_child_killed_in_an_awkward_moment_is_reported(label, phase, fault, nothing_left):
+    """While others are still being started; in the middle of a message, the rest of which will never come."""
+    fault(label, phase)
+    with pytest.raises(EngineError, match=rf"'{label}' \(pid \d+\) ended with exit code -9; .*resume"):
+        train(Experiment(**SMALL, engine="lava"))
+
+
+@needs_lava
+def test_lava_that_cannot_be_imported_is_reported_at_once(fault, nothing_left):
+    fault("lava", "import")
+    started = time.time()
+    with pytest.raises(EngineError, match=r"'Lava runtime' failed(?s:.*)No module named 'lava.magma'"):
+        train(Experiment(**{**SMALL, "network": {"n_neurons": 512}}, engine="lava"))  # more than a socket's buffer holds
+    assert time.time() - started < 8
+
+
+def test_a_worker_that_cannot_start_says_why(monkeypatch, nothing_left):
+    monkeypatch.setattr(lava_engine, "require_lava", lambda target: None)
+    monkeypatch.setattr(lava_engine.LavaEngine, "worker", "no_such_module")
+    with pytest.raises(EngineError, match=r"exit code 1(?s:.*)No module named"):
+        train(Experiment(**{**SMALL, "network": {"n_neurons": 512}}, engine="lava"))
+
+
+@needs_lava
+def test_children_compile_nothing(fault, nothing_left):
+    fault("compile", "children")
     experiment = Experiment(**SMALL, optimizer="adam")
     lava = train(experiment.replace(engine="lava")).summary["release_sha256"]
     assert lava == train(experiment).summary["release_sha256"]
+
+
+@needs_lava
+def test_modules_in_the_current_folder_are_not_taken_for_others(tmp_path, monkeypatch, nothing_left):
+    (tmp_path / "lava.py").write_text("raise RuntimeError('the wrong lava')")
+    monkeypatch.chdir(tmp_path)
+    train(Experiment(**{**SMALL, "generations": 1}, engine="lava"))
 
 
 @needs_lava
@@ -178,19 +249,50 @@ def test_single_processes_equal_stock_ones_spike_for_spike():
     assert report["potential"] < 2e-3
 
 
+WRONG = {
+    "StochasticDense(p=np.full(3, 0.5))": "StochasticDense p: shape (3,) must be (n_pre, n_post), both 1 or more",
+    "StochasticDense(p=np.zeros((0, 2)))": "StochasticDense p: shape (0, 2) must be (n_pre, n_post), both 1 or more",
+    "StochasticDense(p=[[0.5, 1.5]])": "StochasticDense p: 1.5 must be a probability, 0 to 1",
+    "StochasticDense(p=[[0.5, np.nan]])": "StochasticDense p: nan must be a probability, 0 to 1",
+    "StochasticDense(p=np.full((32768, 1), 0.5))": "StochasticDense p: 32768 presynaptic neurons must be 32767 or fewer",
+    "StochasticDense(p=[[0.5], [0.5]], signs=[1])": "StochasticDense signs: shape (1,) must be (2,), one a row of p",
+    "StochasticDense(p=[[0.5], [0.5]], signs=[1, 0])": "StochasticDense signs: 0 must be 1 (excites) or -1 (inhibits)",
+    "LIF(shape=(2, 3))": "LIF shape: (2, 3) must be (n,)",
+}
+
+
+@needs_lava
+def test_processes_refuse_what_they_cannot_compute():
+    script = (
+        "import json, sys\nimport numpy as np\nfrom rsrp_lava import ExperimentError\n"
+        "from rsrp_lava.processes.lif.process import LIF\n"
+        "from rsrp_lava.processes.stochastic_synapse.process import StochasticDense\n"
+        "def refusal(text):\n    try:\n        eval(text)\n    except ExperimentError as error:\n        return str(error)\n"
+        "StochasticDense(p=[[0, 1]], signs=[-1]), LIF(shape=(2,))\n"
+        "print(json.dumps({text: refusal(text) for text in json.loads(sys.argv[1])}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(list(WRONG))], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    refusals = json.loads(done.stdout)
+    for text, message in WRONG.items():
+        assert (refusals[text] or "").startswith(message), text
+
+
 @pytest.fixture
 def start_cli(tmp_path):
     """Start a training run under Lava in its own process; it and its session are ended after the test."""
-    processes = []
+    started = []
 
     def start(*arguments):
         command = [sys.executable, "-m", "rsrp_lava.cli", "train", "cartpole", "--engine", "lava", *map(str, arguments)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-        processes.append(process)
+        started.append(process)
         return process
 
     yield start
-    for process in processes:
+    for process in started:
         process.kill()
         process.wait()
 
@@ -209,7 +311,7 @@ def wait_for(condition, seconds=40):
 def test_a_killed_child_is_reported(start_cli, tmp_path, nothing_left):
     process = start_cli(*LONG, "--out", tmp_path / "run")
     wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
-    workers = sorted(children_of_sessions())
+    workers = children_of_sessions()
     os.kill(workers[4], signal.SIGKILL)
     started = time.time()
     _, errors = process.communicate(timeout=10)
@@ -222,7 +324,7 @@ def test_a_killed_child_is_reported(start_cli, tmp_path, nothing_left):
 @needs_lava
 @pytest.mark.parametrize("when", ["compiling", "stepping", "learning", "learning late"])
 def test_interrupt_ends_within_five_seconds(when, start_cli, tmp_path, nothing_left):
-    process = start_cli(*LONG, "--out", tmp_path / "run")
+    process = start_cli(*LONG, "--out", tmp_path / "run", "--json")
     if when == "compiling":
         wait_for(children_of_sessions)
     else:
@@ -230,9 +332,11 @@ def test_interrupt_ends_within_five_seconds(when, start_cli, tmp_path, nothing_l
         time.sleep({"stepping": 0.15, "learning": 0.0, "learning late": 0.5}[when])
     process.send_signal(signal.SIGINT)
     started = time.time()
-    _, errors = process.communicate(timeout=10)
+    output, errors = process.communicate(timeout=10)
     assert time.time() - started < 5
     assert process.returncode == 130
+    assert "the generation in flight is given up" in errors
+    assert json.loads(output)["final_eval_return"] is None  # the last one is of the network before its last update
     assert "continue with: rsrp-lava train --resume" in errors
     assert "Traceback" not in errors
     load_run(tmp_path / "run")
@@ -263,9 +367,29 @@ def test_ten_runs_in_a_row_leave_no_descriptors_handlers_or_start_method(nothing
 
 
 @needs_lava
-def test_hardware_that_is_not_there_is_an_error_and_no_silent_simulation(nothing_left):
-    with pytest.raises(EngineError, match=r"hardware backend not installed: Loihi2HwCfg"):
-        train(Experiment(**SMALL, engine="lava", lava_target="loihi2"))
+def test_a_second_ctrl_c_while_the_session_ends_leaves_nothing(monkeypatch, nothing_left):
+    experiment = Experiment(**SMALL, engine="lava")
+    engine = lava_engine.LavaEngine(experiment)
+    engine.prepare(State.start(experiment))
+    engine.play({}, Normaliser.start(4), 0, 4, deterministic=True)
+    kill = os.killpg
+
+    def kill_interrupted(*arguments):
+        kill(*arguments)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "killpg", kill_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.close()
+
+
+@needs_lava
+def test_hardware_that_is_not_there_is_an_error_and_no_silent_simulation(tmp_path, nothing_left):
+    with pytest.raises(EngineError, match=r"hardware backend not installed: .*use --lava-target simulation") as caught:
+        train(Experiment(**SMALL, engine="lava", lava_target="loihi2"), out=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+    assert "lava" not in sys.modules
 
 
 def test_without_lava_one_line_says_why_and_how(tmp_path, monkeypatch):

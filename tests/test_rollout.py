@@ -5,10 +5,10 @@ import pytest
 
 import naive
 from drivers import copy_start, run_network
-from rsrp_lava.engines.fused import projection_planes
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.mapping import floating_constants
+from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, NetworkOptions
 
 SUBSTEPS = 33
@@ -36,7 +36,7 @@ class Run:
             constants = constants._replace(substeps=1)
         calls = SUBSTEPS if one_by_one else 1
         n, words = network.options.n_neurons, len(constants.excitatory)
-        planes = Synapses(*(projection_planes(p, probabilities[p.name], p_bits, True) for p in network.projections))
+        planes = Synapses(*(ReleaseDraw(p_bits).source(p, probabilities[p.name]) for p in network.projections))
         rows = len(observations) * calls
         packed = np.zeros((rows, words), np.uint64)
         currents = np.zeros((rows, 64 * words), np.float32)
@@ -91,7 +91,7 @@ def test_spikes_and_outputs_equal_the_twin_bit_for_bit(case):
 def test_a_sample_starts_from_nothing_but_its_own_draws():
     network = make_network(n_neurons=100)
     constants, probabilities = floating_constants(network), random_probabilities(network, 1)
-    planes = Synapses(*(projection_planes(p, probabilities[p.name], 16, True) for p in network.projections))
+    planes = Synapses(*(ReleaseDraw().source(p, probabilities[p.name]) for p in network.projections))
     for key, sample in (((1, 2, 0), 3), ((1, 2, 0), 4), ((1, 3, 0), 3), ((1, 2, naive.EVALUATION), 3)):
         twin = twin_of(network, probabilities, key, sample)
         v, *words = copy_start(planes, constants, 1, key, sample)

@@ -1,5 +1,6 @@
 """Training learns, repeats itself bit for bit, and survives being stopped at any moment."""
 
+import dataclasses
 import json
 import random
 import signal
@@ -10,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from rsrp_lava import Experiment, ExperimentError, RunFolderError, evaluate, load_run, release_sha256, train
+from rsrp_lava import EngineError, Experiment, ExperimentError, RunFolderError, evaluate, load_run, release_sha256, train
+from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.learning.rsrp import Rsrp
 from rsrp_lava.run_folder import RunFolder
@@ -167,6 +169,7 @@ def test_signal_stops_after_the_generation_in_flight(small, tmp_path, start, num
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code
     done = json.loads(output)["generations"]
+    assert "stopping after the generation in flight (again: at once)" in errors
     assert f"stopped after generation {done}; continue with: rsrp-lava train --resume {out}" in errors
     assert "Traceback" not in errors
     run = load_run(out)
@@ -225,6 +228,37 @@ def test_until_reached_before_the_first_generation_leaves_a_usable_run(small, tm
 def test_until_nan_is_refused(small):
     with pytest.raises(ExperimentError, match="until: nan"):
         train(small, until=float("nan"))
+
+
+# An engine that cannot start
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Every engine fails as it is made ready."""
+
+    def prepare(engine, state):
+        raise EngineError("it cannot start")
+
+    monkeypatch.setattr(FusedEngine, "prepare", prepare)
+
+
+def test_a_run_whose_engine_cannot_start_is_left_as_it_was(small, run, files, broken):
+    ahead = {"generation": 4, "evaluation_return": 1.0}  # a kill between metrics and checkpoint leaves such a record
+    RunFolder.open(run).append_metrics(ahead)
+    before = files(run)
+    with pytest.raises(EngineError, match="cannot start"):
+        train(small.replace(generations=7), resume=run)
+    assert files(run) == before
+
+
+def test_a_new_run_whose_engine_cannot_start_leaves_nothing(small, tmp_path, files, broken):
+    (tmp_path / "empty").mkdir()
+    before = files(tmp_path)
+    for out in (tmp_path / "a" / "run", tmp_path / "empty"):
+        with pytest.raises(EngineError, match="cannot start"):
+            train(small, out=out)
+    assert files(tmp_path) == before
 
 
 # Learning
@@ -368,6 +402,12 @@ def test_resume_and_out_together_are_refused(small, run, tmp_path):
     with pytest.raises(RunFolderError, match="leave out --out"):
         train(small, resume=run, out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_of_a_chip_is_evaluated_here(run):
+    loaded = load_run(run)
+    on_chip = dataclasses.replace(loaded, experiment=loaded.experiment.replace(engine="lava", lava_target="loihi2"))
+    assert evaluate(on_chip) == evaluate(loaded)
 
 
 @pytest.mark.parametrize("threads", [0, -1, available_threads() + 1])

@@ -12,7 +12,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from rsrp_lava.kernels.population import observe_population, reset_population, step_population
 from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.processes.environment.process import Environment
-from rsrp_lava.processes.population import PopulationModel, next_generation
+from rsrp_lava.processes.population import PopulationModel
 
 
 @implements(proc=Environment, protocol=LoihiProtocol)
@@ -64,7 +64,5 @@ class EnvironmentModel(PopulationModel):
     def learn(self) -> None:
         """Report, then start the next episodes."""
         self.t_out.send(np.stack([self.returns, self.steps.astype(np.float64)], axis=1))
-        message = self.r_in.recv()
-        generation = next_generation(message)
-        if generation is not None:
-            self._start(generation, bool(message[2]))
+        generation, playing = self.r_in.recv()[:2]
+        self._start(int(generation), bool(playing))

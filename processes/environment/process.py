@@ -26,6 +26,8 @@ class Environment(PopulationProcess):
     t_out : float64, (S, 2)             returns and environment steps
     r_in : float64                      broadcast (processes/population.py)
 
+    State: the task's own, float64, (S, state_size); returns, float64, and steps, int64, of this episode; alive, uint8.
+
     Parameters: `task` (its three compiled functions, sizes and limit), `key` (seed, generation), `playing` (whether training
     samples play in the first generation).
     """

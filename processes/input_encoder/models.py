@@ -42,9 +42,6 @@ class InputEncoderModel(PopulationModel):
     def learn(self) -> None:
         """Report the sums; take the next mean and deviation from the broadcast."""
         self.m_out.send(self.sums)
-        message = self.r_in.recv()
-        if message[0]:
-            first = HEADER + self.samples
-            values = message[first:].astype(np.float32)
-            self.mean, self.inverse_std = values[: len(self.mean)].copy(), values[len(self.mean) :].copy()
-            self.sums[:] = 0
+        values = self.r_in.recv()[HEADER + self.samples :].astype(np.float32)
+        self.mean, self.inverse_std = values[: len(self.mean)].copy(), values[len(self.mean) :].copy()
+        self.sums[:] = 0

@@ -19,6 +19,9 @@ class InputEncoder(PopulationProcess):
     -----
     s_in : float32, (S, n_inputs);  s_out : float32, (S, n_inputs)
     m_out : int64, (2, n_inputs)                     sums, in the learning phase
+
+    State: mean and 1 / std, float32, (n_inputs,), in the units of the observations; sums, int64, in 2^-20 standard
+    deviations (and their squares).
     """
 
     def __init__(self, *, samples: int, evaluation: int, n_inputs: int, **parameters: Any) -> None:

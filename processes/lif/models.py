@@ -18,7 +18,7 @@ from rsrp_lava.kernels.neurons import LifConstants
 from rsrp_lava.kernels.population import lif_population, lif_vector, start_membranes
 from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.processes.lif.process import LIF, LIFPopulation
-from rsrp_lava.processes.population import PopulationModel, next_generation
+from rsrp_lava.processes.population import PopulationModel
 
 
 @implements(proc=LIF, protocol=LoihiProtocol)
@@ -80,9 +80,7 @@ class NeuronsModel(PopulationModel):
         """Report what was lost; start the next episode from new potentials."""
         self.e_out.send(self.events)
         self.events[:] = 0
-        generation = next_generation(self.r_in.recv())
-        if generation is not None:
-            self._start(generation)
+        self._start(int(self.r_in.recv()[0]))
 
 
 @implements(proc=LIFPopulation, protocol=LoihiProtocol)

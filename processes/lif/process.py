@@ -8,6 +8,7 @@ import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
+from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.processes.population import OwnProcess, PopulationProcess
 
@@ -31,7 +32,7 @@ class LIF(OwnProcess):
     Ports and Vars
     --------------
     a_in : float32, (n,);  s_out : float32, (n,), 0 or 1
-    u, v : float32, (n,)
+    u, v : float32, (n,)            current and potential, in the units of vth
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class LIF(OwnProcess):
         bias: float | np.ndarray = 0.0,
         v: float | np.ndarray = 0.0,
     ) -> None:
+        if len(shape) != 1:
+            raise ExperimentError(f"LIF shape: {shape} must be (n,): one vector of neurons; connect ports through `flatten`")
         super().__init__(
             shape=shape, constants=(1 - du, 1.0, 1 - dv, gain, vth, v_reset), bias=np.broadcast_to(bias, shape).copy()
         )
@@ -69,7 +72,11 @@ class LIFPopulation(PopulationProcess):
     s_out : uint64, (S, W)         spikes, neuron i in bit i % 64 of word i // 64
     e_out : int64, (3,)            what integers lost (kernels/arithmetic.EVENTS), in the learning phase
 
-    Under `fixed_pt` the arithmetic is the chip's: kernels/fixed_point.py.
+    State: float32, (S, 64 W)
+    -------------------------
+    u : synaptic current, v : membrane potential, drive : input current, all in units of potential (v_threshold is 1 of them
+    by default); u and drive already carry the membrane's resistance. Under `fixed_pt` they are int32 and the arithmetic is
+    the chip's (kernels/fixed_point.py)
 
     Parameters: `constants` (LifConstants or FixedLif), `n_neurons`, `key` (seed, generation).
     """

@@ -22,6 +22,8 @@ class Readout(PopulationProcess):
     a_out : float32, (S, n_outputs)
     e_out : int64, (3,)                what integers lost (kernels/arithmetic.EVENTS), in the learning phase
 
+    State: trace, (S, counts): filtered rate of signed releases; float32, 1/ms, or int32 in a chip's units.
+
     Parameters: `constants` (ReadoutConstants or FixedReadout).
     """
 

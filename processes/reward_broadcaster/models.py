@@ -41,17 +41,13 @@ class RewardBroadcasterModel(PopulationModel):
         link.send(("played", returns[:, 0], returns[:, 1].astype(np.int64), sums, events))
         order = link.recv()
         message = np.zeros(broadcast_size(n, self.parameters["n_inputs"]))
-        if order is not None:
-            broadcast = self.parameters["transform"](returns[:n, 0], self.previous_mean)
-            self.previous_mean = order.previous_mean
-            message[:HEADER] = 1, order.generation, order.playing, broadcast.scale
-            message[HEADER : HEADER + n] = broadcast.units
-            message[HEADER + n :] = np.concatenate([order.mean, order.inverse_std])
+        broadcast = self.parameters["transform"](returns[:n, 0], self.previous_mean)
+        self.previous_mean = order.previous_mean
+        message[:HEADER] = order.generation, order.playing, broadcast.scale
+        message[HEADER : HEADER + n] = broadcast.units
+        message[HEADER + n :] = np.concatenate([order.mean, order.inverse_std])
         self.r_out.send(message)
         self.r_in.recv()
-        if order is None:
-            self._req_pause = True
-            return
         ports = (self.p_in0, self.p_in1, self.p_in2)
         sizes = self.parameters["state_sizes"]
         link.send(("learned", [port.recv() for port, size in zip(ports, sizes, strict=True) if size]))

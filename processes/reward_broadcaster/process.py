@@ -14,10 +14,10 @@ class RewardBroadcaster(PopulationProcess):
     """Collects returns, transforms them (ranks), and broadcasts one scalar a sample. Runs on the host.
 
         u_i = transform(R_1 … R_N)_i           in the learning phase
-        r_out = (learn or stop, next generation, …, u_1 … u_N, mean and inverse deviation of the observations)
+        r_out = (next generation, whether samples play in it, scale, u_1 … u_N, mean and inverse deviation of observations)
 
-    The engine outside the graph hears of every generation over `link` and answers whether to go on; it never touches the
-    state of a process.
+    The engine outside the graph hears of every generation over `link` and answers what to play next; it never touches the
+    state of a process, and ends the whole session when it has seen enough.
 
     Ports
     -----
@@ -26,6 +26,8 @@ class RewardBroadcaster(PopulationProcess):
     e_in : int64, (3,)             what integers lost, summed over all senders
     r_out : float64                broadcast, to everyone (processes/population.py)
     p_in0, p_in1, … : float64      new state of each plastic projection, for the checkpoint
+
+    State: mean return of the last generation's samples (float64, in units of reward).
 
     Parameters: `transform` (returns, previous mean → Broadcast), `previous_mean`, `link` (a multiprocessing connection),
     `state_sizes` of the plastic projections.

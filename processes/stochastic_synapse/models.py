@@ -23,7 +23,7 @@ from rsrp_lava.kernels.population import (
 )
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, unpack_bits
-from rsrp_lava.processes.population import HEADER, PopulationModel, next_generation
+from rsrp_lava.processes.population import HEADER, PopulationModel
 from rsrp_lava.processes.stochastic_synapse.process import (
     InputSynapses,
     ReadoutSynapses,
@@ -75,21 +75,18 @@ class StochasticSynapsesModel(PopulationModel):
 
     def _draw(self) -> None:
         s = self.synapses
-        planes = s.planes(sampled=True)
-        draw_population(planes, s.seed, s.generation, RELEASE + s.index, self.rows[: self.samples])
-        self.rows[self.samples :] = s.planes(sampled=False)[0]
+        draw_population(s.source(), s.seed, s.generation, RELEASE + s.index, self.rows[: self.samples])
+        self.rows[self.samples :] = s.deterministic()
         self.out[:] = 0
 
     def learn(self) -> None:
         """Δρ from the broadcast, the new state to the host, new releases for the next episode."""
         message = self.r_in.recv()
-        generation = next_generation(message)
-        if generation is None:
-            return
+        generation, _, scale = message[:HEADER]
         if self.synapses.plastic:
             units = message[HEADER : HEADER + self.samples].astype(np.int32)
-            self.p_out.send(self.synapses.learn(self.rows[: self.samples], units, message[3]))
-        self.synapses.generation = generation
+            self.p_out.send(self.synapses.learn(self.rows[: self.samples], units, scale))
+        self.synapses.generation = int(generation)
         self._draw()
 
 

@@ -8,8 +8,12 @@ import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
+from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.processes.population import OwnProcess, PopulationProcess
+
+#: Presynaptic neurons whose released synapses an int16 can count.
+_MOST_SOURCES = 2**15 - 1
 
 
 class StochasticDense(OwnProcess):
@@ -20,7 +24,7 @@ class StochasticDense(OwnProcess):
 
     Parameters
     ----------
-    p : float32, (n_pre, n_post)    release probabilities
+    p : (n_pre, n_post), 0 … 1       release probabilities; the comparator rounds 0 and 1 to its nearest steps inside
     signs : (n_pre,), ±1            sign of each presynaptic neuron
     weight : float                  what one released synapse adds
     key : (seed, generation, sample);  p_bits : width of the comparator
@@ -40,32 +44,53 @@ class StochasticDense(OwnProcess):
         key: tuple[int, int, int] = (0, 0, 0),
         p_bits: int = 16,
     ) -> None:
+        p = np.asarray(p)
+        signs = np.ones(len(p)) if signs is None else np.asarray(signs)
+        _check(p, signs)
         n_pre, n_post = p.shape
-        signs = np.ones(n_pre) if signs is None else np.asarray(signs)
         super().__init__(p=p.astype(np.float32), signs=signs, weight=weight, key=key, p_bits=p_bits)
         self.s_in = InPort(shape=(n_pre,))
         self.a_out = OutPort(shape=(n_post,))
         self.release = Var(shape=(n_pre, n_post), init=0)
 
 
+def _check(p: np.ndarray, signs: np.ndarray) -> None:
+    """`ExperimentError` for probabilities and signs that the kernels would take for others."""
+    problem = None
+    if p.ndim != 2 or 0 in p.shape:
+        problem = f"p: shape {p.shape} must be (n_pre, n_post), both 1 or more"
+    elif len(p) > _MOST_SOURCES:
+        problem = f"p: {len(p)} presynaptic neurons must be {_MOST_SOURCES} or fewer (sums are int16); split them"
+    elif not ((p >= 0) & (p <= 1)).all():
+        problem = f"p: {p[~((p >= 0) & (p <= 1))][0]} must be a probability, 0 to 1"
+    elif signs.shape != (len(p),):
+        problem = f"signs: shape {signs.shape} must be {(len(p),)}, one a row of p"
+    elif not np.isin(signs, (-1, 1)).all():
+        problem = f"signs: {signs[~np.isin(signs, (-1, 1))][0]} must be 1 (excites) or -1 (inhibits)"
+    if problem:
+        raise ExperimentError(f"StochasticDense {problem}")
+
+
 class StochasticSynapses(PopulationProcess):
     """Synapses of a population of networks that release or not, and learn where they are.
 
         θ_ij ~ Bernoulli(ρ_ij)                        for every sample, once an episode
-        a_out_j = Σ_i sign_i θ_ij s_in_i              of the previous step (kind "recurrent"), of this one ("readout"),
-                                                      or of graded input, scaled, once an environment step ("input")
+        a_out_j = Σ_i sign_i θ_ij s_in_i              of the previous step (recurrent), of this one (readout),
+                                                      or of graded input, scaled, once an environment step (input)
         learning phase: Δρ_ij from ρ_ij, θ_ij and the one scalar a sample that the broadcast carries
 
     Evaluation samples release where ρ > ½.
 
     Ports (S samples)
     -----------------
-    s_in : "input": float32, (S, n_inputs); else uint64, (S, words of the presynaptic population)
-    a_out : "input": float32 or int32, "recurrent": int16, (S, lanes of the postsynaptic population);
-            "readout": int32, (S, lanes of the readout)
+    s_in : input: float32, (S, n_inputs); else uint64, (S, words of the presynaptic population)
+    a_out : input: float32 or int32, recurrent: int16, (S, lanes of the postsynaptic population);
+            readout: int32, (S, lanes of the readout)
     p_out : float64, (state_size,)      new ρ and optimizer state, for the host's checkpoint
 
-    Parameters: `kind`, `synapses` (its probabilities and rule: engines/lava_graph.py), `constants` (NetworkConstants).
+    State: ρ, float32, (n_pre, n_post), a probability; the optimizer's; θ, one bit a synapse and sample, packed 64 to a word.
+
+    Parameters: `synapses` (its probabilities and rule: engines/lava_graph.py), `constants` (NetworkConstants).
     """
 
     def __init__(

@@ -25,4 +25,4 @@ def open_engine(experiment: Experiment, threads: Threads, seed: int | None = Non
     seed = experiment.seed if seed is None else seed
     network = experiment.build_network()
     constants = kernel_constants(network, experiment.hardware)
-    return FusedEngine(network, constants, get_task(experiment.task), seed, experiment.comparator_bits, threads)
+    return FusedEngine(network, constants, get_task(experiment.task), seed, experiment.build_draw(), threads)

@@ -10,31 +10,16 @@ import numpy as np
 
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.engines.threads import Threads
+from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
-from rsrp_lava.kernels.random_bits import EVALUATION, RESERVOIR
-from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, unpack_bits
+from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.kernels.rollout import STATISTIC_UNIT, Synapses, Tally, play_episodes, specialise
-from rsrp_lava.network import Network, Projection, ReleaseProbabilities
+from rsrp_lava.mapping.release import ReleaseDraw, fixed_release
+from rsrp_lava.network import Network, ReleaseProbabilities
 from rsrp_lava.tasks import EpisodeTask
 
 #: Samples a piece of work: small, because episodes end at different times.
 _SAMPLES_PER_PIECE = 8
-
-
-def projection_planes(projection: Projection, probability: np.ndarray, p_bits: int, sampled: bool) -> np.ndarray:
-    """Bit planes of a projection; one plane, the release [ρ > ½] itself, if it is frozen or not `sampled`."""
-    rows = projection.to_rows(probability)
-    if sampled and projection.plastic:
-        return bit_planes(rows, p_bits)
-    return pack_bits(rows > 0.5)[None, :]
-
-
-def reservoir_release(projection: Projection, seed: int) -> np.ndarray:
-    """A frozen projection's release: one draw at probability one half, the same for every sample and generation."""
-    planes = bit_planes(np.full(projection.rows_shape, 0.5, np.float32), p_bits=1)
-    words = np.zeros(planes.shape[1], np.uint64)
-    draw_release(planes, seed, 0, 0, RESERVOIR, words)
-    return projection.from_rows(unpack_bits(words, projection.rows_shape))
 
 
 class FusedEngine:
@@ -42,12 +27,19 @@ class FusedEngine:
 
     name = "fused"
     learn = None
+    stopping = "stopping after the generation in flight (again: at once)"
     stop: Sequence[int] = ()
 
     def __init__(
-        self, network: Network, constants: NetworkConstants, task: EpisodeTask, seed: int, p_bits: int, threads: Threads
+        self,
+        network: Network,
+        constants: NetworkConstants,
+        task: EpisodeTask,
+        seed: int,
+        draw: ReleaseDraw,
+        threads: Threads,
     ) -> None:
-        self.network, self.task, self.seed, self.p_bits, self.threads = network, task, seed, p_bits, threads
+        self.network, self.task, self.seed, self.draw, self.threads = network, task, seed, draw, threads
         self._constants = constants
         self._functions = (task.reset, task.observe, task.step)
 
@@ -57,9 +49,10 @@ class FusedEngine:
         half = network.initial_probabilities(
             {p.name: np.zeros((p.n_pre, p.n_post), bool) for p in network.projections if not p.plastic}
         )
-        arguments = self._arguments(half, Normaliser.start(task.n_observations), 0, deterministic=False)
         tally = Tally(np.zeros(0), np.zeros(0, np.int64), *self._sums())
-        specialise(play_episodes, self._functions, *arguments, (0, 0), tally)
+        for deterministic in (False, True):  # they differ in type where a shift register draws
+            arguments = self._arguments(half, Normaliser.start(task.n_observations), 0, deterministic)
+            specialise(play_episodes, self._functions, *arguments, (0, 0), tally)
 
     def play(
         self,
@@ -70,6 +63,8 @@ class FusedEngine:
         deterministic: bool = False,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`."""
+        if samples < 1:
+            raise ExperimentError(f"samples: {samples} must be 1 or more; a population of none has no mean")
         arguments = self._arguments(probabilities, normaliser, generation, deterministic)
         returns, steps = np.zeros(samples), np.zeros(samples, np.int64)
         observed, events = self._sums()
@@ -95,18 +90,19 @@ class FusedEngine:
     ) -> tuple[Any, ...]:
         """What all pieces of one `play` share, in the order of `play_episodes`."""
         task = self.task
-        planes = (
-            projection_planes(p, probabilities[p.name], self.p_bits, not deterministic) for p in self.network.projections
+        sources = (
+            fixed_release(p, probabilities[p.name] > 0.5) if deterministic else self.draw.source(p, probabilities[p.name])
+            for p in self.network.projections
         )
         mean = normaliser.mean.astype(np.float32)
         inverse_std = (1.0 / normaliser.std).astype(np.float32)
         sizes = (task.state_size, task.random_size, task.n_observations, task.n_outputs, task.max_steps)
         key = (self.seed, generation, EVALUATION if deterministic else 0)
-        return (Synapses(*planes), self._constants, mean, inverse_std, sizes, key)
+        return (Synapses(*sources), self._constants, mean, inverse_std, sizes, key)
 
     def close(self) -> None:
         """See `engines.protocol.Engine.close`."""
         self.threads.close()
 
 
-__all__ = ["FusedEngine", "projection_planes", "reservoir_release"]
+__all__ = ["FusedEngine"]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from rsrp_lava.engines.fused import projection_planes
 from rsrp_lava.engines.lava_messages import GraphStart, pack_update
 from rsrp_lava.kernels import population
 from rsrp_lava.kernels.arithmetic import EVENTS
@@ -23,6 +22,7 @@ from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Rsrp, Update, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast
 from rsrp_lava.mapping import kernel_constants
+from rsrp_lava.mapping.release import ReleaseDraw, Source, fixed_release
 from rsrp_lava.network import Projection
 from rsrp_lava.processes.environment.process import Environment
 from rsrp_lava.processes.input_encoder.process import InputEncoder
@@ -42,7 +42,7 @@ class ProjectionState:
     probability: np.ndarray
     optimizer: OptimizerState
     rule: Rsrp
-    p_bits: int
+    draw: ReleaseDraw
     seed: int
     generation: int
 
@@ -57,15 +57,19 @@ class ProjectionState:
         rows, columns = self.projection.rows_shape
         return rows * -(-columns // 64)
 
-    def planes(self, sampled: bool) -> np.ndarray:
-        """Bit planes to draw from, or the one plane [ρ > ½]."""
-        return projection_planes(self.projection, self.probability, self.p_bits, sampled)
+    def source(self) -> Source:
+        """What training samples draw from."""
+        return self.draw.source(self.projection, self.probability)
+
+    def deterministic(self) -> np.ndarray:
+        """The words of [ρ > ½], which evaluation samples release."""
+        return fixed_release(self.projection, self.probability > 0.5)[0]
 
     def learn(self, released: np.ndarray, units: np.ndarray, scale: float) -> np.ndarray:
         """Update ρ from the releases of this episode and the broadcast; returns the new state as one vector."""
         broadcast = Broadcast(units, scale)
         rows = self.projection.to_rows(self.probability)
-        credit = self.projection.from_rows(stored_credit(rows, broadcast, self.p_bits, released))
+        credit = self.projection.from_rows(stored_credit(rows, broadcast, self.draw.p_bits, released))
         key = (self.seed, self.generation, self.index)
         update = self.rule.update(self.probability, credit, broadcast, self.optimizer, key)
         self.probability, self.optimizer = update.probability, update.optimizer
@@ -73,7 +77,7 @@ class ProjectionState:
 
 
 def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
-    """All processes by name, connected. `link`: connection to the engine; `report`: socket for exceptions."""
+    """All processes by name, connected. `link`: connection to the engine; `report`: called with what failed."""
     experiment = start.experiment
     network, task = experiment.build_network(), get_task(experiment.task)
     constants = kernel_constants(network, experiment.hardware)
@@ -93,7 +97,7 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
             probability=start.probabilities[p.name],
             optimizer=start.optimizer.get(p.name, {}),
             rule=experiment.build_rule(),
-            p_bits=experiment.comparator_bits,
+            draw=experiment.build_draw(),
             seed=experiment.seed,
             generation=start.generation,
         )
@@ -170,6 +174,8 @@ def compile_kernels(start: GraphStart) -> None:
     traces = state_array(constants.readout, task.n_outputs)[None, :][:none]
     counts = np.zeros(traces.shape, np.int32)
     aligned_zeros(0, np.uint64)
+    half, synapse = np.full((1, 1), 0.5, np.float32), Projection("one synapse", 1, 1, "post")
+    population.draw_population(start.experiment.build_draw().source(synapse, half), 0, 0, 0, rows)
     population.draw_population(np.zeros((1, words), np.uint64), 0, 0, 0, rows)
     population.start_membranes(constants.lif, 0, 0, 0, 1, lanes)
     population.drive_population(constants.input, observations, rows, alive, lanes, events)

@@ -27,7 +27,7 @@ class GraphStart:
 
 @dataclass(frozen=True)
 class Order:
-    """Answer to an episode's returns: learn, and play this generation next."""
+    """Answer to an episode's returns: learn, and play this generation next. Without one the graph waits."""
 
     generation: int
     playing: bool

@@ -1,4 +1,4 @@
-"""The process that hosts Lava: `python -m rsrp_lava.engines.lava_worker LINK REPORT LIFELINE TOKEN` (file descriptors).
+"""The process that hosts Lava; `lava_session.py` starts it, and calls `main` with the descriptors of its connections.
 
 Lava forks, adds handlers to the root logger, swallows exceptions, and hangs or leaks when something goes wrong. Here it
 does so in a session of its own, which the engine can end as a whole; shared memory carries the session's token in its
@@ -11,12 +11,17 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
+from functools import partial
 from multiprocessing import connection, shared_memory
 from typing import Any
+
+#: Bytes that hold any report: a character of its traceback takes six at most.
+REPORT_SIZE = 2**18
+_TRACEBACK_SIZE = 32_000
 
 
 def shared_memory_prefix(token: str) -> str:
@@ -24,32 +29,34 @@ def shared_memory_prefix(token: str) -> str:
     return f"r{token}_"
 
 
-def main() -> None:
-    """Receive the start, compile, build the graph, run it until the broadcaster asks to pause."""
-    link_fd, report_fd, lifeline_fd = (int(text) for text in sys.argv[1:4])
-    token = sys.argv[4]
+def main(link_descriptor: int, report_descriptor: int, lifeline: int, token: str) -> None:
+    """Receive the start, compile, build the graph, run it until the engine ends the session."""
     shared_memory._SHM_NAME_PREFIX = "/" + shared_memory_prefix(token)  # type: ignore[attr-defined]
-    link, report = connection.Connection(link_fd), socket.socket(fileno=report_fd)
-    threading.Thread(target=_end_with_the_engine, args=(lifeline_fd, token), daemon=True).start()
+    link = connection.Connection(link_descriptor)
+    report = partial(send_report, socket.socket(fileno=report_descriptor))
+    threading.Thread(target=_end_with_the_engine, args=(lifeline, token), daemon=True).start()
     try:
-        from rsrp_lava.engines import lava_graph
-
-        start = link.recv()
-        lava_graph.compile_kernels(start)
-        link.send("compiled")
-        graph = lava_graph.build_graph(start, link, report)["environment"]
-        threading.Thread(target=_watch_children, args=(graph, report), daemon=True).start()
-        graph.run(condition=_endless(), run_cfg=_run_config(start.experiment))
+        start = link.recv()  # before the import of Lava, which can fail: a sender must not wait for that
+        _run(start, link, report)
     except BaseException:
-        report.send(json.dumps({"process": "Lava runtime", "traceback": traceback.format_exc()[-32_000:]}).encode())
+        report(process="Lava runtime", traceback=traceback.format_exc())
         time.sleep(10)  # the engine reads the report and ends this session
-    os._exit(0)
+    os._exit(1)
 
 
-def _endless() -> Any:
-    from lava.magma.core.run_conditions import RunSteps
+def _run(start: Any, link: connection.Connection, report: Any) -> None:
+    from lava.magma.core.run_conditions import RunContinuous
 
-    return RunSteps(num_steps=2**30)
+    from rsrp_lava.engines import lava_graph
+
+    lava_graph.compile_kernels(start)
+    graph = lava_graph.build_graph(start, link, report)["environment"]
+    threading.Thread(target=_watch_children, args=(graph, report), daemon=True).start()
+    # No process is more than a message ahead of another; by default Lava keeps 64 of each.
+    graph.create_runtime(_run_config(start.experiment), compile_config={"pypy_channel_size": 2})
+    link.send("ready")
+    graph.run(RunContinuous())
+    graph.wait()
 
 
 def _run_config(experiment: Any) -> Any:
@@ -74,23 +81,33 @@ def remove_shared_memory(token: str) -> None:
         return
     for name in os.listdir(folder):
         if name.startswith(shared_memory_prefix(token)):
-            os.unlink(os.path.join(folder, name))
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
 
 
-def _watch_children(graph: Any, report: socket.socket) -> None:
-    """Report a child of Lava's that ended by itself: Lava would wait for it for ever."""
-    while getattr(graph, "_runtime", None) is None or not graph._runtime._is_running:
-        time.sleep(0.05)
-    runtime = graph._runtime
-    processes = list(runtime._executable.proc_builders)
-    actors = runtime._messaging_infrastructure.actors
-    names = [process.proc_params["label"] for process in processes] + ["runtime service"] * len(actors)
-    sentinels = {actor.sentinel: (name, actor) for name, actor in zip(names, actors, strict=False)}
-    (ended, *_) = connection.wait(list(sentinels))
-    name, actor = sentinels[ended]
+def send_report(report: socket.socket, **failure: Any) -> None:
+    """Tell the engine what failed, in one datagram; of a long traceback the end."""
+    if "traceback" in failure:
+        failure["traceback"] = failure["traceback"][-_TRACEBACK_SIZE:]
+    report.send(json.dumps(failure, ensure_ascii=False).encode(errors="replace"))
+
+
+def _watch_children(graph: Any, report: Any) -> None:
+    """Report a child of Lava's that ended by itself, also while others are being started: Lava would wait for ever."""
+    ended: list[Any] = []
+    while not ended:
+        actors = {actor.sentinel: (name, actor) for name, actor in _actors(graph)}
+        ended = connection.wait(list(actors), timeout=0.1)
+    name, actor = actors[ended[0]]
     time.sleep(0.2)  # an exception reports itself first
-    report.send(json.dumps({"process": name, "pid": actor.pid, "exit": actor.exitcode}).encode())
+    report(process=name, pid=actor.pid, exit=actor.exitcode)
 
 
-if __name__ == "__main__":
-    main()
+def _actors(graph: Any) -> list[tuple[str, Any]]:
+    """Lava's children so far, with their names: processes in the order of their builders, then runtime services."""
+    runtime: Any = getattr(graph, "_runtime", None)
+    if runtime is None or runtime._messaging_infrastructure is None:
+        return []
+    actors = list(runtime._messaging_infrastructure.actors)
+    names = [process.proc_params["label"] for process in runtime._executable.proc_builders]
+    return list(zip([*names, *["runtime service"] * len(actors)], actors, strict=False))

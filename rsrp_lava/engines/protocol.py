@@ -87,6 +87,7 @@ class Engine(Protocol):
     network: Network
     #: Holds the signal's number once someone asked to stop; an engine may then give up a `play` with `Interrupted`.
     stop: Sequence[int]
+    stopping: str  #: what to tell the user who asked to stop
 
     def prepare(self, state: StartingState | None) -> None:
         """Compile kernels (or load them from the cache), so that `play` is timed without it. Call before `play`.

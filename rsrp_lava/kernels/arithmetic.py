@@ -16,8 +16,10 @@ from numba.extending import overload
 
 from .fixed_point import READOUT_WIDTH, FixedInput, FixedLif, FixedReadout, fixed_lif_step, fixed_readout_step
 from .lanes import add_where, aligned_zeros, popcount
-from .neurons import LifConstants, lif_step
+from .neurons import lif_step
 
+#: A single observation stops at ± this integer, so that sums of weighted inputs fit 32 bits.
+LARGEST_INPUT = np.float32(2**17)
 #: Places in `events`.
 U_OVERFLOW, V_OVERFLOW, INPUT_CUT = range(3)
 EVENTS = ("u_overflow", "v_overflow", "input_cut")
@@ -40,9 +42,9 @@ class ReadoutConstants(NamedTuple):
 class NetworkConstants(NamedTuple):
     """What a step needs to know about a network besides its synapses."""
 
-    lif: LifConstants | FixedLif
-    input: InputConstants | FixedInput
-    readout: ReadoutConstants | FixedReadout
+    lif: Any  #: LifConstants or FixedLif
+    input: Any  #: InputConstants or FixedInput
+    readout: Any  #: ReadoutConstants or FixedReadout
     readout_delay: int  #: 1: the readout hears of a spike one step later, as on a chip
     substeps: int  #: simulation steps an environment step
     excitatory: np.ndarray  #: uint64, shape (words,): packed signs; bit set: excitatory
@@ -102,14 +104,16 @@ def _float_drive(inputs, observation, rows, drive, events):
     """Input current of one environment step: Σ_k [x, −x]_k θ_k of observation x, in units of `drive`.
 
     Floating point: R_in · Σ, added in the order of k, then scaled. Integers: every x is rounded first, so the sum is exact.
+    Where rows hold several bit planes, a synapse of plane b counts 2^b.
     """
     drive[:] = np.float32(0)
     words = drive.shape[0] // 64
     n = observation.shape[0]
-    for k in range(2 * n):
-        x = observation[k] if k < n else -observation[k - n]
-        for w in range(words):
-            add_where(drive, 64 * w, rows[k * words + w], x)
+    for plane in range(rows.shape[0] // (2 * n * words)):
+        for k in range(2 * n):
+            x = (observation[k] if k < n else -observation[k - n]) * np.float32(1 << plane)
+            for w in range(words):
+                add_where(drive, 64 * w, rows[(plane * 2 * n + k) * words + w], x)
     for j in range(drive.shape[0]):
         drive[j] = inputs.weight * drive[j]
 
@@ -118,14 +122,14 @@ def _fixed_drive(inputs, observation, rows, drive, events):
     drive[:] = np.int32(0)
     words = drive.shape[0] // 64
     n = observation.shape[0]
-    largest = np.float32(min(2**24, 2**30 // n))  # a sum over all inputs fits 32 bits
-    for k in range(2 * n):
-        x = np.rint(min(max(observation[k % n] * inputs.per_unit, -largest), largest))
-        amount = np.int32(x) if k < n else np.int32(-x)
-        for w in range(words):
-            add_where(drive, 64 * w, rows[k * words + w], amount)
+    for plane in range(rows.shape[0] // (2 * n * words)):
+        for k in range(2 * n):
+            x = np.rint(min(max(observation[k % n] * inputs.per_unit, -LARGEST_INPUT), LARGEST_INPUT))
+            amount = np.int32((np.int64(x) if k < n else -np.int64(x)) << plane)
+            for w in range(words):
+                add_where(drive, 64 * w, rows[(plane * 2 * n + k) * words + w], amount)
     for j in range(drive.shape[0]):
-        total = drive[j]
+        total = drive[j] >> inputs.fraction_bits
         if total > inputs.limit or total < -inputs.limit:
             events[INPUT_CUT] += 1
         drive[j] = np.int32(min(max(total, -inputs.limit), inputs.limit) << inputs.shift)

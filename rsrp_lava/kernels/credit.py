@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from .compiling import kernel
+from .generators import draw_words
 from .lanes import add_where, aligned_zeros
-from .release import draw_words
 
 #: Words a block: 4,096 synapses, whose totals (16 KiB) and bit planes (8 KiB at 16 bits) stay in the first-level cache.
 BLOCK_WORDS = 64
@@ -41,7 +41,7 @@ def sum_stored_credit(released, units, credit):
 
 
 @kernel
-def sum_credit(planes, units, seed, generation, stream, first_word, last_word, credit):
+def sum_credit(source, units, seed, generation, stream, first_word, last_word, credit):
     """Credit of the synapses in words `first_word … last_word − 1` of a projection, over all samples.
 
         credit[k] = Σ_i units[i] · θ_ik        θ_ik: the release of sample i, drawn again
@@ -51,7 +51,7 @@ def sum_credit(planes, units, seed, generation, stream, first_word, last_word, c
 
     Parameters
     ----------
-    planes : uint64, shape (planes, words)     from `release.bit_planes`
+    source : uint64, shape (1 + planes, words), from `release.bit_planes`; or another generator (generators.py)
     units : int32, shape (samples,)            the broadcast scalar of each sample, in integer units
     seed, generation, stream : integers        key of the draw
     credit : int64, shape (64 · words,)        the words' lanes are overwritten
@@ -66,7 +66,7 @@ def sum_credit(planes, units, seed, generation, stream, first_word, last_word, c
         for start in range(0, units.shape[0], samples_before_overflow):
             partial[:] = 0
             for i in range(start, min(start + samples_before_overflow, units.shape[0])):
-                draw_words(planes, seed, generation, i, stream, block, released[:n_words])
+                draw_words(source, seed, generation, i, stream, block, released[:n_words])
                 for w in range(n_words):
                     add_where(partial, 64 * w, released[w], units[i])
             for k in range(64 * n_words):

@@ -7,11 +7,14 @@ its chip. States are int32; every intermediate value fits 32 bits for states of 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .lanes import Lanes, lanewise, never, where
+
+#: An int32; while a step is compiled, lanes of it.
+Int32 = Any
 
 # --- decays -----------------------------------------------------------------------------------------------------------
 
@@ -22,9 +25,9 @@ class MultiplyTowardZero(NamedTuple):
     In 32 bits: x = hi · 2^bits + lo, so x · keep >> bits = hi · keep + (lo · keep >> bits), rounded up where x < 0.
     """
 
-    keep: np.int32
-    bits: np.int32
-    mask: np.int32  #: 2^bits − 1
+    keep: Int32
+    bits: Int32
+    mask: Int32  #: 2^bits − 1
 
     def __call__(self, x: Lanes) -> Lanes:
         up = (x >> 31) & self.mask
@@ -34,10 +37,10 @@ class MultiplyTowardZero(NamedTuple):
 class MultiplyRounded(NamedTuple):
     """x ← (x · keep + half) >> bits: rounded to the nearest (half = 2^(bits − 1), ties up) or down (half = 0)."""
 
-    keep: np.int32
-    bits: np.int32
-    mask: np.int32
-    half: np.int32
+    keep: Int32
+    bits: Int32
+    mask: Int32
+    half: Int32
 
     def __call__(self, x: Lanes) -> Lanes:
         return (x >> self.bits) * self.keep + (((x & self.mask) * self.keep + self.half) >> self.bits)
@@ -46,7 +49,7 @@ class MultiplyRounded(NamedTuple):
 class ShiftDown(NamedTuple):
     """x ← x − (x >> dash), by 1 at least: Xylo's decay (Rockpool, Xylo overview: bit shift with a linear floor)."""
 
-    dash: np.int32
+    dash: Int32
 
     def __call__(self, x: Lanes) -> Lanes:
         step = x >> self.dash  # already −1 at least where x < 0
@@ -56,7 +59,7 @@ class ShiftDown(NamedTuple):
 class LinearLeak(NamedTuple):
     """x ← x − leak towards zero, ending there: TrueNorth, ODIN."""
 
-    leak: np.int32
+    leak: Int32
 
     def __call__(self, x: Lanes) -> Lanes:
         towards = where(x < -self.leak, x + self.leak, x - x)
@@ -69,7 +72,7 @@ class LinearLeak(NamedTuple):
 class WrapAbove(NamedTuple):
     """Wraps to −limit < x ≤ limit, limit = 2^(bits − 1): Lava's LIF keeps +limit and turns −limit into +limit."""
 
-    limit: np.int32
+    limit: Int32
 
     def __call__(self, x: Lanes) -> tuple[Lanes, Lanes]:
         most, mask = self.limit - 1, self.limit + self.limit - 1
@@ -79,7 +82,7 @@ class WrapAbove(NamedTuple):
 class WrapBelow(NamedTuple):
     """Wraps to −limit ≤ x < limit: two's complement, as nengo-loihi's emulator."""
 
-    limit: np.int32
+    limit: Int32
 
     def __call__(self, x: Lanes) -> tuple[Lanes, Lanes]:
         mask = self.limit + self.limit - 1
@@ -89,8 +92,8 @@ class WrapBelow(NamedTuple):
 class Saturate(NamedTuple):
     """Stops at low … high."""
 
-    low: np.int32
-    high: np.int32
+    low: Int32
+    high: Int32
 
     def __call__(self, x: Lanes) -> tuple[Lanes, Lanes]:
         over, under = x > self.high, x < self.low
@@ -100,7 +103,7 @@ class Saturate(NamedTuple):
 class CannotOverflow(NamedTuple):
     """Nothing to check: mapping has shown that the largest possible value fits."""
 
-    bound: np.int32
+    bound: Int32
 
     def __call__(self, x: Lanes) -> tuple[Lanes, Lanes]:
         return x, never(x)
@@ -112,7 +115,7 @@ class CannotOverflow(NamedTuple):
 class ResetToZero(NamedTuple):
     """v ← 0 where the neuron spiked."""
 
-    zero: np.int32
+    zero: Int32
 
     def __call__(self, v: Lanes, spike: Lanes) -> Lanes:
         return where(spike, self.zero, v)
@@ -121,7 +124,7 @@ class ResetToZero(NamedTuple):
 class ResetBySubtraction(NamedTuple):
     """v ← v − amount where the neuron spiked."""
 
-    amount: np.int32
+    amount: Int32
 
     def __call__(self, v: Lanes, spike: Lanes) -> Lanes:
         return where(spike, v - self.amount, v)
@@ -140,14 +143,14 @@ class FixedLif(NamedTuple):
 
     u_decay: Decay
     u_overflow: Overflow
-    weight: np.int32  #: what one released synapse adds to u
+    weight: Int32  #: what one released synapse adds to u
     v_decay: Decay
     v_overflow: Overflow
-    threshold: np.int32  #: a neuron spikes above it (a chip that compares with ≥ has its threshold − 1 here)
+    threshold: Int32  #: a neuron spikes above it (a chip that compares with ≥ has its threshold − 1 here)
     reset: Reset
     v_scale: np.float64  #: v in units of the potential
     v_origin: np.float64  #: potential at v = 0 (its reset)
-    v_limit: np.int32  #: largest v on both sides
+    v_limit: Int32  #: largest v on both sides
 
 
 @lanewise(masks=3)
@@ -172,7 +175,7 @@ class FixedReadout(NamedTuple):
 
     decay: Decay
     overflow: Overflow
-    weight: np.int32
+    weight: Int32
     scale: np.float32  #: output of one unit of the trace
 
 
@@ -191,5 +194,6 @@ class FixedInput(NamedTuple):
     """How an observation becomes integer current: each component an integer, synapses add them, the sum is shifted."""
 
     per_unit: np.float32  #: integers a unit of the (standardised) observation
-    limit: np.int32  #: the sum stops at ± this
-    shift: np.int32  #: bias = sum << shift
+    limit: Int32  #: the sum stops at ± this
+    shift: Int32  #: bias = sum << shift
+    fraction_bits: Int32  #: the sum is first divided by 2^this: 0 where synapses are bits, more where they are weights

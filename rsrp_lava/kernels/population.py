@@ -26,10 +26,10 @@ from .rollout import normalise, readout_count
 
 
 @kernel
-def draw_population(planes, seed, generation, stream, rows):
+def draw_population(source, seed, generation, stream, rows):
     """Draw the release of every sample: rows[i] (uint64, shape (words,)) from key (seed, generation, i, stream)."""
     for sample in range(rows.shape[0]):
-        draw_release(planes, seed, generation, sample, stream, rows[sample])
+        draw_release(source, seed, generation, sample, stream, rows[sample])
 
 
 @kernel

@@ -8,10 +8,9 @@ threshold P = round(2^B p), kept as B *bit planes*: bit s of `planes[1 + b, w]` 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .compiling import kernel
-from .random_bits import threefry
+from .generators import draw_words
 
 
 def thresholds(probability: np.ndarray, p_bits: int) -> np.ndarray:
@@ -69,29 +68,8 @@ def unpack_bits(words: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.unpackbits(octets, axis=1, bitorder="little")[:, :columns].astype(bool)
 
 
-@njit(nogil=True)
-def _carry(p, x, below):
-    """Carry out of one bit position of p + x (majority of three)."""
-    return (p & x) | (below & (p | x))
-
-
-@njit(nogil=True)
-def draw_words(planes, seed, generation, sample, stream, first, out):
-    """Draw the words `first … first + len(out) − 1` of a projection; see `draw_release`."""
-    k0, k1, k2, k3 = np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream)
-    out[:] = planes[0, first : first + out.shape[0]]
-    for bit in range(0, planes.shape[0] - 1, 4):
-        p0, p1, p2, p3 = planes[1 + bit], planes[2 + bit], planes[3 + bit], planes[4 + bit]
-        for w in range(out.shape[0]):
-            x0, x1, x2, x3 = threefry(k0, k1, k2, k3, np.uint64(first + w), np.uint64(bit))
-            carry = _carry(p0[first + w], x0, out[w])
-            carry = _carry(p1[first + w], x1, carry)
-            carry = _carry(p2[first + w], x2, carry)
-            out[w] = _carry(p3[first + w], x3, carry)
-
-
 @kernel
-def draw_release(planes, seed, generation, sample, stream, out):
+def draw_release(source, seed, generation, sample, stream, out):
     """Draw one release bit for every synapse of a projection.
 
         θ_k = [P_k + X_k ≥ 2^B],   X_k uniform on 0 … 2^B − 1,   so exactly   P(θ_k = 1) = P_k / 2^B
@@ -102,8 +80,8 @@ def draw_release(planes, seed, generation, sample, stream, out):
 
     Parameters
     ----------
-    planes : uint64, shape (1 + planes, words)   from `bit_planes`
+    source : uint64, shape (1 + planes, words), from `bit_planes`; or another generator (generators.py)
     seed, generation, sample, stream : integers, the key of the draw (kernels/random_bits.py)
     out : uint64, shape (words,)                 written
     """
-    draw_words(planes, seed, generation, sample, stream, 0, out)
+    draw_words(source, seed, generation, sample, stream, 0, out)

@@ -20,6 +20,7 @@ from .arithmetic import (
     state_zeros,
 )
 from .compiling import kernel
+from .generators import count_words
 from .lanes import aligned_zeros, popcount, sum_rows
 from .random_bits import EVALUATION, MEMBRANE, RELEASE, TASK, fill_uniform
 from .release import draw_release
@@ -39,11 +40,11 @@ STATISTIC_LIMIT = 64.0
 
 
 class Synapses(NamedTuple):
-    """Bit planes (uint64, shape (planes, words)) of the three projections; a single plane is a fixed release."""
+    """What the three projections draw from: bit planes, of which a single one is a fixed release, or another generator."""
 
-    input: np.ndarray  #: row k (of 2 · d_in: x, then −x): bits of the targets
-    recurrent: np.ndarray  #: row i: bits of the targets of neuron i
-    readout: np.ndarray  #: row o: bits of the neurons that feed output o
+    input: Any  #: row k (of 2 · d_in: x, then −x): bits of the targets
+    recurrent: Any  #: row i: bits of the targets of neuron i
+    readout: Any  #: row o: bits of the neurons that feed output o
 
 
 class NetworkState(NamedTuple):
@@ -84,9 +85,9 @@ def allocate_state(synapses, constants, n_out):
         aligned_zeros(readout_lanes(constants.readout, n_out), np.int32),
         state_zeros(constants.lif, readout_lanes(constants.readout, n_out)),
         np.zeros(n_out, np.float32),
-        aligned_zeros(synapses.input.shape[1], np.uint64),
-        aligned_zeros(synapses.recurrent.shape[1], np.uint64),
-        aligned_zeros(synapses.readout.shape[1], np.uint64),
+        aligned_zeros(count_words(synapses.input), np.uint64),
+        aligned_zeros(count_words(synapses.recurrent), np.uint64),
+        aligned_zeros(count_words(synapses.readout), np.uint64),
     )
 
 
@@ -195,7 +196,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, samp
         tally.steps[sample] = steps
 
 
-def specialise(function: Any, task: tuple, *arguments: Any) -> None:
+def specialise(function: Any, task: tuple, *arguments: Any, returns: Any = types.void) -> None:
     """Compile (or load from the cache) a kernel whose first argument is a task's functions, for these argument types.
 
     The task's functions are typed as function pointers, not as themselves: otherwise every task would have a rollout of
@@ -205,7 +206,7 @@ def specialise(function: Any, task: tuple, *arguments: Any) -> None:
     for compiled, signature in zip(task, (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE), strict=True):
         compiled.compile(signature)
         functions.append(types.FunctionType(signature))
-    signature = types.void(types.Tuple(functions), *(typeof(argument) for argument in arguments))
+    signature = returns(types.Tuple(functions), *(typeof(argument) for argument in arguments))
     function.disable_compile(False)
     function.compile(signature)
     function.disable_compile()

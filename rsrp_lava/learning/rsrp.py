@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rsrp_lava.kernels.credit import BLOCK_WORDS, sum_credit, sum_stored_credit
 from rsrp_lava.kernels.random_bits import RELEASE
-from rsrp_lava.kernels.release import bit_planes, thresholds
+from rsrp_lava.kernels.release import thresholds
 from rsrp_lava.learning.optimizers import Optimizer, OptimizerState
 from rsrp_lava.learning.storage import FLOAT32, Storage
 from rsrp_lava.learning.transforms import Broadcast
@@ -20,13 +20,14 @@ MapRanges = Callable[[Callable[[int, int], None], int, int], None]
 
 
 def release_credit(
-    rows: np.ndarray, broadcast: Broadcast, p_bits: int, key: tuple[int, int, int], map_ranges: MapRanges
+    rows: np.ndarray, source: Any, broadcast: Broadcast, p_bits: int, key: tuple[int, int, int], map_ranges: MapRanges
 ) -> np.ndarray:
     """Credit of every synapse of a projection, from releases drawn again: Σ_i units_i (θ_i − p), θ_i ~ Bernoulli(p).
 
     Parameters
     ----------
     rows : float32, shape (rows, columns)   release probabilities; p is their value in the comparator's p_bits
+    source : what the samples drew from: bit planes, or another generator (kernels/generators.py)
     broadcast : units of the N samples
     key : (seed, generation, index of the projection)
 
@@ -34,14 +35,14 @@ def release_credit(
     -------
     float64, shape (rows, columns): exact as long as the integers are below 2^53, then rounded once
     """
-    planes = bit_planes(rows, p_bits)
-    credit = np.empty(64 * planes.shape[1], np.int64)
+    words = rows.shape[0] * -(-rows.shape[1] // 64)
+    credit = np.empty(64 * words, np.int64)
     seed, generation, projection = key
 
     def work(first: int, last: int) -> None:
-        sum_credit(planes, broadcast.units, seed, generation, RELEASE + projection, first, last, credit)
+        sum_credit(source, broadcast.units, seed, generation, RELEASE + projection, first, last, credit)
 
-    map_ranges(work, planes.shape[1], 2 * BLOCK_WORDS)
+    map_ranges(work, words, 2 * BLOCK_WORDS)
     return _centred(credit, rows, broadcast, p_bits)
 
 

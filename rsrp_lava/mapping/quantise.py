@@ -116,7 +116,7 @@ class QuantisedNetwork:
         )
         return NetworkConstants(
             lif=lif,
-            input=kernel.FixedInput(np.float32(self.per_unit), i(self.bias_limit), i(self.bias_exponent)),
+            input=kernel.FixedInput(np.float32(self.per_unit), i(self.bias_limit), i(self.bias_exponent), i(0)),
             readout=readout,
             readout_delay=min(1, self.profile.synapse.min_delay),
             substeps=n.substeps,
@@ -125,12 +125,13 @@ class QuantisedNetwork:
         )
 
 
-def quantise(network: Network, profile: Profile) -> QuantisedNetwork:
+def quantise(network: Network, profile: Profile, networks: int = 1) -> QuantisedNetwork:
     """Search the scale that loses least, and round every constant to the chip's integers.
 
     Larger weights make thresholds and states finer, until the largest possible synaptic current, or the potential's
     headroom, no longer fits. Among the scales that fit, the one with the smallest rounding errors (threshold, bias, state)
     is taken. Where even the smallest weight does not fit, it is used and overflows are counted as the network runs.
+    `networks` of an ensemble share one readout, whose output is their mean.
 
     Raises `MappingError` if a constant cannot be represented at all.
     """
@@ -148,7 +149,7 @@ def quantise(network: Network, profile: Profile) -> QuantisedNetwork:
     if neuron.decay.form == "linear":
         v_decay = _linear_leak(neuron, v_decay, scale)
         readout_decay = _linear_leak(neuron, readout_decay, scale)
-    readout_weight, largest_trace = _readout(network, profile, readout_decay, scale.exponent)
+    readout_weight, largest_trace = _readout(network, profile, readout_decay, scale.exponent, networks)
     kept = network.decay(o.tau_out_ms) if neuron.decay.form == "linear" else readout_decay.kept
     trace_unit = (readout_weight << (neuron.input_shift + scale.exponent)) * o.dt_ms / (1 - kept)
     return QuantisedNetwork(
@@ -167,7 +168,7 @@ def quantise(network: Network, profile: Profile) -> QuantisedNetwork:
         per_unit=per_unit,
         current_unit=scale.current_unit,
         potential_unit=scale.potential_unit,
-        readout_scale=network.output_weight / trace_unit,
+        readout_scale=network.output_weight / trace_unit / networks,
         largest_u=scale.largest_u,
         largest_trace=largest_trace,
     )
@@ -244,13 +245,13 @@ def _bias(network: Network, neuron: Neuron, current_unit: float) -> tuple[int, i
     return exponent, limit, per_unit / 2**exponent
 
 
-def _readout(network: Network, profile: Profile, decay: QuantisedDecay, exponent: int) -> tuple[int, float]:
+def _readout(network: Network, profile: Profile, decay: QuantisedDecay, exponent: int, networks: int) -> tuple[int, float]:
     """The largest readout weight whose trace can neither overflow nor reach the largest threshold, and that trace."""
     neuron = _neuron(profile)
     if neuron.decay.form == "linear":
         return 1, math.inf
     ceiling = min(_limit(neuron.v), (2**neuron.threshold.bits - 1) << neuron.threshold.shift)
-    a_unit = (1 << (neuron.input_shift + exponent)) * _largest_count(network)
+    a_unit = (1 << (neuron.input_shift + exponent)) * networks * _largest_count(network)
     largest = int((ceiling - _bound(0, decay, neuron)) * (1 - decay.kept) / a_unit)
     weight = max(1, min(2 ** max(profile.synapse.weight_bits) - 1, largest))
     return weight, _bound(weight * a_unit, decay, neuron)
@@ -260,9 +261,8 @@ def _bound(step: int, decay: QuantisedDecay, neuron: Neuron) -> float:
     """Largest |x| of x ← decay(x) ± step, for ever: (step + what rounding can add to |x|) / (1 − kept)."""
     if decay.kept == 0:
         return step
-    rounding = (
-        1.0 if neuron.decay.form == "shift" else {"toward_zero": 0.0, "nearest": 0.5, "floor": 1.0}[neuron.decay.rounding]
-    )
+    form = neuron.decay.rounding if neuron.decay.form == "multiply" else neuron.decay.form
+    rounding = {"toward_zero": 0.0, "nearest": 0.5, "floor": 1.0, "shift": 1.0, "linear": 0.0}[form]
     return (step + rounding) / (1 - decay.kept)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 #: Seconds between plain lines when stderr is not a terminal.
 _PLAIN_INTERVAL_S = 2.0
@@ -63,14 +65,24 @@ class TerminalProgress:
             text += f"  {speed:,.0f} env steps/s  {_clock(left)} left"
         return text
 
-    def stopping(self) -> None:
+    def stopping(self, how: str) -> None:
         """Say that a request to stop was heard: a large generation can take a while to end."""
-        self._console.print("stopping after the generation in flight (again: at once)", highlight=False)
+        self._console.print(how, highlight=False)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A callable with (done, of) that shows a bar and the time left, on stderr; nothing where stderr is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        yield lambda done, of: bar.update(task, completed=done, total=of, visible=True)
 
 
 def _clock(seconds: float) -> str:

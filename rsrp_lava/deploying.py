@@ -1,0 +1,156 @@
+"""Carry a trained run to a chip's arithmetic and out of this program, and check what was written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rsrp_lava.errors import ExperimentError, MappingError, unknown_name
+from rsrp_lava.export import RELEASE_MODES, Deployment, build_deployment, play
+from rsrp_lava.export.lava import write_lava
+from rsrp_lava.export.npz import write_npz
+from rsrp_lava.export.verify import verify as verify_export
+from rsrp_lava.network import release_sha256
+from rsrp_lava.runs import Run, load_run
+from rsrp_lava.tasks import EpisodeTask, get_task
+
+#: What `deploy` writes, by name.
+TARGETS = {
+    "lava": "a folder that runs in Lava by itself: stock LIF and Dense processes (profiles loihi1 and loihi2)",
+    "npz": "plain arrays, for any host (every profile)",
+}
+
+
+def deploy(
+    run: Run | str | Path,
+    *,
+    to: str,
+    output: str | Path,
+    profile: str | None = None,
+    release: str = "threshold",
+    samples: int = 1,
+    verify: bool = False,
+    episodes: int = 20,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Fix a trained network's synapses in a profile's numbers, write them, and say what they earn.
+
+    Parameters
+    ----------
+    run : a run or its folder
+    to : one of TARGETS
+    output : folder to write; must not exist, or be empty
+    profile : hardware profile (name or YAML file); by default the run's own
+    release : one of `rsrp_lava.export.RELEASE_MODES`: what becomes of the release probabilities
+    samples : networks of an ensemble (`frozen_sample`, `axonal`); they share one readout
+    verify : run what was written beside our own kernel and compare every spike
+    episodes : whole episodes of the task, for the returns and for `verify`
+    progress : called with (episodes verified, episodes)
+
+    Returns
+    -------
+    dict: run, profile, to, release, samples, output, episodes, returns (mean and std for 1, 2, 4 … networks), and with
+    `verify`: steps, spikes, mismatches, mean_return, kernel_mean_return. It is written to `output`/deployment.json too.
+
+    Raises `ExperimentError`, `MappingError`, `ProfileError`, `RunFolderError`, `EngineError`
+    """
+    for what, name, known in (("target", to, TARGETS), ("release mode", release, RELEASE_MODES)):
+        if name not in known:
+            raise ExperimentError(unknown_name(what, name, known))
+    for what, number in (("samples", samples), ("episodes", episodes)):
+        if number < 1:
+            raise ExperimentError(f"{what}: {number} must be at least 1")
+    run = run if isinstance(run, Run) else load_run(run)
+    run_profile = run.experiment.profile if profile is None else profile
+    task = get_task(run.experiment.task)
+    sizes = sorted({min(2**k, samples) for k in range(samples.bit_length() + 1)})
+    report: dict[str, Any] = {
+        "run": str(run.path),
+        "profile": run_profile,
+        "to": to,
+        "release": release,
+        "samples": samples,
+        "output": str(output),
+        "episodes": episodes,
+    }
+    seed, generation = run.experiment.seed, run.generation
+    deployment = deployment_of(run, run_profile, release, samples)
+    folder = _new_folder(Path(output))
+    try:
+        exported = _write(to, deployment, task, folder)
+        returns = []
+        for size in sizes:
+            played = play(
+                deployment_of(run, run_profile, release, size), task, episodes, seed=seed, generation=generation
+            ).returns
+            returns.append({"networks": size, "mean_return": float(played.mean()), "std_return": float(played.std())})
+        report["returns"] = returns
+        if verify:
+            report |= verify_export(
+                to,
+                exported,
+                deployment,
+                task,
+                episodes=episodes,
+                seed=seed,
+                generation=generation,
+                progress=progress,
+            )
+        (folder / "deployment.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise MappingError(f"{output}: cannot be written ({error.strerror}); make room, or choose another -o DIR") from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return report
+
+
+def deployment_of(run: Run, profile: str, release: str, samples: int = 1) -> Deployment:
+    """The run's network with its synapses fixed, in a profile's numbers."""
+    experiment = run.experiment.replace(profile=profile, engine="fused")
+    return build_deployment(
+        experiment.build_network(),
+        experiment.hardware,
+        run.probabilities,
+        run.normaliser.mean,
+        1.0 / run.normaliser.std,
+        release=release,
+        samples=samples,
+        draw=experiment.build_draw(),
+        key=(experiment.seed, run.generation),
+        provenance={
+            "run": str(run.path),
+            "generation": run.generation,
+            "experiment": run.experiment.to_yaml(),
+            "profile_digest": experiment.hardware.digest,
+            "release_sha256": release_sha256(run.probabilities),
+        },
+    )
+
+
+def _new_folder(path: Path) -> Path:
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise MappingError(f"{path}: exists and is not an empty folder; choose another -o DIR")
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise MappingError(f"{path}: cannot be made ({error.strerror}); choose another -o DIR") from None
+    return path
+
+
+def _write(to: str, deployment: Deployment, task: EpisodeTask, folder: Path) -> Path:
+    """Write the artefact; returns what `verify` reads."""
+    if to == "lava":
+        write_lava(deployment, task, folder)
+        return folder
+    path = folder / "network.npz"
+    write_npz(deployment, task, path)
+    return path
+
+
+__all__ = ["TARGETS", "deploy", "deployment_of"]

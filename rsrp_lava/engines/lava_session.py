@@ -1,0 +1,140 @@
+"""The worker that hosts Lava, seen from outside: started in a session of its own, listened to, and ended as a whole.
+
+Lava can hang, crash or be killed at any moment; nothing here waits for it without looking for that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import connection
+from typing import Any
+
+from rsrp_lava.engines.lava_worker import REPORT_SIZE, remove_shared_memory
+from rsrp_lava.errors import EngineError, Interrupted
+
+_WAY_OUT = "the last checkpoint is intact; resume to go on"
+#: Seconds between two looks at what else may have happened while no message comes.
+_LOOK_S = 0.1
+
+
+class Session:
+    """A worker, the connections to it, and all that must be given back at its end."""
+
+    def __init__(self, module: str) -> None:
+        token = secrets.token_hex(2)
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        with ExitStack() as ours, ExitStack() as theirs:
+            link, their_link = _pair(ours, theirs, socket.SOCK_STREAM)
+            self._report, their_report = _pair(ours, theirs, socket.SOCK_DGRAM)
+            _, lifeline = _pair(ours, theirs, socket.SOCK_STREAM)
+            self._log = ours.enter_context(tempfile.TemporaryFile())
+            self._worker = _start(module, (their_link, their_report, lifeline), token, self._log)
+            self._link = connection.Connection(link.detach())
+            receiver = threading.Thread(target=_receive_all, args=(self._link, self._inbox), daemon=True)
+            receiver.start()
+            ours.callback(self._link.close)
+            ours.callback(remove_shared_memory, token)
+            ours.callback(receiver.join, 5)  # the link ends with the last process that holds its other end
+            ours.callback(self._worker.wait)
+            ours.callback(_kill_session, self._worker.pid)
+            self._given_back = ours.pop_all()
+
+    def send(self, message: Any) -> None:
+        """To the worker. One that is gone is `receive`'s to report: it knows why."""
+        with suppress(OSError):
+            self._link.send(message)
+
+    def receive(self, stop: Sequence[int]) -> Any:
+        """The worker's next message; an error report, the worker's end, or a request to stop end the wait."""
+        while not stop:
+            with suppress(queue.Empty):
+                return self._inbox.get(timeout=_LOOK_S)
+            if connection.wait([self._report], timeout=0):
+                raise EngineError(_describe(json.loads(self._report.recv(REPORT_SIZE))))
+            if self._worker.poll() is not None:
+                code = self._worker.returncode
+                raise EngineError(f"the Lava runtime ended with exit code {code}; {_WAY_OUT}\n{self._tail()}")
+        raise Interrupted("stopped: the generation in flight is given up")
+
+    def close(self) -> None:
+        """End the whole session and remove what it left; safe to call more than once."""
+        with _signals_deferred():
+            self._given_back.close()
+
+    def _tail(self) -> str:
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - 4000))
+        return self._log.read().decode(errors="replace")
+
+
+def _pair(ours: ExitStack, theirs: ExitStack, kind: int) -> tuple[socket.socket, socket.socket]:
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    return ours.enter_context(one), theirs.enter_context(other)
+
+
+def _start(module: str, sockets: Sequence[socket.socket], token: str, log: Any) -> subprocess.Popen[bytes]:
+    """Run `module.main`. It looks for modules where this process does; `python -m` would put the current folder first."""
+    descriptors = [end.fileno() for end in sockets]
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    code = f"import sys; sys.path[:] = {path!r}; from {module} import main; main(*{descriptors!r}, {token!r})"
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            pass_fds=descriptors,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EngineError(
+            f"engine lava: {sys.executable} cannot be started ({reason}); free memory or processes, or use --engine fused"
+        ) from None
+
+
+def _kill_session(leader: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _receive_all(link: connection.Connection, inbox: queue.SimpleQueue[Any]) -> None:
+    """Until the session ends. On a thread of its own, because a sender killed in mid-message keeps its receiver waiting."""
+    with suppress(EOFError, OSError):
+        while True:
+            inbox.put(link.recv())
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """SIGINT and SIGTERM act after the block: a session that is ended by half leaves shared memory behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda which, frame: received.append(which)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler or signal.SIG_DFL)
+        for which in received:
+            signal.raise_signal(which)
+
+
+def _describe(report: dict[str, Any]) -> str:
+    if "traceback" in report:
+        return f"Lava process '{report['process']}' failed; {_WAY_OUT}\n{report['traceback']}"
+    return f"Lava process '{report['process']}' (pid {report['pid']}) ended with exit code {report['exit']}; {_WAY_OUT}"

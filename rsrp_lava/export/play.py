@@ -1,0 +1,59 @@
+"""Play whole episodes of a task with a deployed network in our own kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsrp_lava.export.deployment import Deployment
+from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.kernels.deployed import PLAYED, Recording, play_deployed
+from rsrp_lava.kernels.random_bits import EVALUATION
+from rsrp_lava.kernels.rollout import specialise
+from rsrp_lava.tasks import EpisodeTask
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a deployed network did in its episodes."""
+
+    returns: np.ndarray  #: float64, shape (episodes,)
+    steps: np.ndarray  #: int64, shape (episodes,): environment steps
+    spikes: np.ndarray  #: int64, shape (episodes,)
+    trains: list[np.ndarray]  #: of each episode: bool, shape (simulation steps, K · n_neurons), if recorded
+    events: dict[str, int]  #: what integers lost (kernels/arithmetic.EVENTS)
+
+
+def play(
+    deployment: Deployment,
+    task: EpisodeTask,
+    episodes: int,
+    *,
+    seed: int,
+    generation: int,
+    record: bool = False,
+) -> Played:
+    """Play `episodes` evaluation episodes; those of (seed, generation) start as `engine.play` starts them.
+
+    With `record`, every spike is kept: 1 bit a neuron and simulation step in memory, a byte in the result.
+    """
+    planes, constants = deployment.planes(), deployment.constants
+    words, n = len(constants.excitatory), constants.n_neurons
+    functions = (task.reset, task.observe, task.step)
+    sizes = (task.state_size, task.random_size, task.n_observations, task.n_outputs, task.max_steps)
+    key = (seed, generation, EVALUATION)
+    events = np.zeros(len(EVENTS), np.int64)
+    width = len(deployment.synapses) * words
+    recording = Recording(np.zeros((task.max_steps * constants.substeps if record else 0, width), np.uint64))
+    shared = (planes, constants, deployment.mean, deployment.inverse_std, sizes, key)
+    specialise(play_deployed, functions, *shared, 0, recording, events, returns=PLAYED)
+    results, trains = [], []
+    for episode in range(episodes):
+        results.append(play_deployed(functions, *shared, episode, recording, events))
+        if record:
+            packed = recording.spikes[: results[-1][1] * constants.substeps]
+            bits = np.unpackbits(packed.view(np.uint8), axis=1, bitorder="little").astype(bool)
+            trains.append(bits.reshape(len(packed), -1, 64 * words)[:, :, :n].reshape(len(packed), -1))
+    returns, steps, spikes = (np.array(column) for column in zip(*results, strict=True))
+    return Played(returns, steps, spikes, trains, dict(zip(EVENTS, events.tolist(), strict=True)))

@@ -1,0 +1,76 @@
+"""Run what was exported beside our own kernel, on whole episodes, and compare every spike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsrp_lava.export.deployment import Deployment
+from rsrp_lava.export.lava import run_folder
+from rsrp_lava.export.npz import play_arrays, read_npz
+from rsrp_lava.export.play import play
+from rsrp_lava.export.starts import start_of
+from rsrp_lava.tasks import EpisodeTask
+
+#: Called after every episode with (episodes done, episodes).
+Progress = Callable[[int, int], None]
+
+
+def verify(
+    target: str,
+    path: Path,
+    deployment: Deployment,
+    task: EpisodeTask,
+    *,
+    episodes: int,
+    seed: int,
+    generation: int,
+    progress: Progress = lambda done, of: None,
+) -> dict[str, Any]:
+    """Compare an exported artefact (`lava`: its folder, `npz`: its file) with our kernel, spike by spike.
+
+    Returns
+    -------
+    dict: episodes, steps (simulation steps compared), spikes (of our kernel), mismatches (neuron-steps that differ, a
+    longer episode's rest included), mean_return (of the artefact), kernel_mean_return
+    """
+    ours = play(deployment, task, episodes, seed=seed, generation=generation, record=True)
+    n, networks = deployment.constants.n_neurons, len(deployment.synapses)
+    starts = [start_of(task, n, networks, seed, generation, episode) for episode in range(episodes)]
+    theirs = (_lava if target == "lava" else _npz)(path, deployment, task, starts)
+    mismatches, steps, returns = 0, 0, []
+    for done, (train, (earned, spikes)) in enumerate(zip(ours.trains, theirs, strict=True), 1):
+        common = min(len(train), len(spikes))
+        mismatches += int((train[:common] != spikes[:common]).sum())
+        mismatches += int(train[common:].sum() + spikes[common:].sum())
+        steps += len(train)
+        returns.append(earned)
+        progress(done, episodes)
+    return {
+        "episodes": episodes,
+        "steps": steps,
+        "spikes": int(ours.spikes.sum()),
+        "mismatches": mismatches,
+        "mean_return": float(np.mean(returns)),
+        "kernel_mean_return": float(ours.returns.mean()),
+    }
+
+
+def _npz(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any]) -> Iterator[tuple[float, np.ndarray]]:
+    arrays = read_npz(path)
+    for state, uniform in starts:
+        yield play_arrays(arrays, task, state, uniform)
+
+
+def _lava(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any]) -> Iterator[tuple[float, np.ndarray]]:
+    q = deployment.quantised
+    assert q is not None
+    origin = deployment.network.options.v_reset
+    exact = np.array([np.floor((uniform - origin) * q.potential_unit) for _, uniform in starts])
+    limit = deployment.constants.lif.v_limit
+    potentials = np.clip(exact, -limit, limit).astype(np.int64)
+    for result, spikes in run_folder(path, np.array([state for state, _ in starts]), potentials):
+        yield result["return"], spikes
