@@ -62,5 +62,5 @@ $(READY): pyproject.toml $(REBUILD)
 	fi
 	@echo "$(CURDIR)|$(PYTHON)" > .venv/unfinished
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@mv .venv/unfinished $@

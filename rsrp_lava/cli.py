@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +14,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from rsrp_lava import hardware_profiles, tasks
+from rsrp_lava import __version__, hardware_profiles, tasks
 from rsrp_lava.deploying import TARGETS
 from rsrp_lava.deploying import deploy as deploy_run
-from rsrp_lava.errors import ExperimentError, RsrpError
+from rsrp_lava.errors import ExperimentError, RsrpError, counted
 from rsrp_lava.experiment import RULES, Experiment, read_yaml
 from rsrp_lava.export import RELEASE_MODES
 from rsrp_lava.run_folder import RunFolder
@@ -33,6 +35,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _print(f"rsrp-lava {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
 
 _JSON = typer.Option("--json", help="Print one JSON object as the last line of stdout.")
 _THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
@@ -62,9 +80,7 @@ def train(
     engine: Annotated[str | None, _setting("engine", "name")] = None,
     lava_target: Annotated[str | None, _setting("lava_target", "name")] = None,
     profile: Annotated[str | None, _setting("profile", "name")] = None,
-    override: Annotated[
-        list[str] | None, typer.Option(help="A value of the profile, PATH=VALUE; can be repeated.", show_default=False)
-    ] = None,
+    profile_overrides: Annotated[list[str] | None, _setting("profile_overrides", "path=value")] = None,
     learning_rate: Annotated[str | None, _setting("learning_rate", "number|auto")] = None,
     optimizer: Annotated[str | None, _setting("optimizer", "name")] = None,
     reward_transform: Annotated[str | None, _setting("reward_transform", "name")] = None,
@@ -94,7 +110,7 @@ def train(
         "engine": engine,
         "lava_target": lava_target,
         "profile": profile,
-        "profile_overrides": _overrides(override) if override else None,
+        "profile_overrides": _overrides(profile_overrides) if profile_overrides else None,
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "reward_transform": reward_transform,
@@ -110,11 +126,17 @@ def train(
         experiment = RunFolder.open(resume).experiment.replace(**{**from_file, **settings})
     elif "task" in settings or "task" in from_file:
         experiment = Experiment(**{**from_file, **settings})
-        out = out or Path("runs") / f"{experiment.task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+        out = out or _new_folder(experiment)
     else:
         raise ExperimentError(f"no task given: name one ({', '.join(tasks.task_names())}), or a --config that does")
+    best = tasks.get_task(experiment.task).return_scale
+    if until is not None and until > best:
+        _say(
+            f"warning: --until {until:g} is above {best:g}, the return of a perfect {experiment.task} episode; "
+            "all generations will be trained"
+        )
     result = train_experiment(experiment, out=out, resume=resume, until=until, threads=threads, progress=True)
-    _report(result)
+    _report(result, until)
     if as_json:
         _print(json.dumps(result.summary))
     if result.stopped_by is not None:
@@ -127,18 +149,27 @@ def _overrides(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         path, equals, value = pair.partition("=")
         if not equals:
-            raise ExperimentError(f"--override {pair}: must be PATH=VALUE, as learning_storage.p_bits=4")
+            raise ExperimentError(f"--profile-overrides {pair}: must be PATH=VALUE, as learning_storage.p_bits=4")
         overrides[path] = yaml.safe_load(value)
     return overrides
 
 
-def _report(result: Result) -> None:
+def _new_folder(experiment: Experiment) -> Path:
+    """A folder in runs/ that no run has, also if another one starts in the same second."""
+    return Path("runs") / f"{experiment.task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _report(result: Result, until: float | None) -> None:
     summary = result.summary
+    score, generations = summary["final_eval_return"], counted(summary["generations"], "generation")
+    again = f"continue with: rsrp-lava train --resume {shlex.quote(str(result.run))}"
     if result.stopped_by is not None:
-        _say(f"stopped after generation {summary['generations']}; continue with: rsrp-lava train --resume {result.run}")
-    score = summary["final_eval_return"]
+        goal = "" if until is None else f" --until {until:.15g}"  # no run remembers it
+        _say(f"stopped after generation {summary['generations']}; {again}{goal}")
+    elif until is not None and score >= until and summary["generations"] < result.experiment.generations:
+        _say(f"--until {until:g} is reached; {again}")
     evaluated = "not evaluated" if score is None else f"evaluation {score:.1f} ± {summary['eval_std']:.1f}"
-    _say(f"{evaluated} after {summary['generations']} generations, {summary['seconds']:.1f} s; run folder: {result.run}")
+    _say(f"{evaluated} after {generations}, {summary['seconds']:.1f} s; run folder: {result.run}")
 
 
 @app.command(epilog="Example: `rsrp-lava evaluate runs/adam --episodes 1000 --seed 7`")
@@ -153,7 +184,7 @@ def evaluate(
     report = evaluate_run(run, episodes=episodes, seed=seed, threads=threads)
     _say(
         f"{report['task']}: mean return {report['mean_return']:.1f} ± {report['std_return']:.1f} "
-        f"({report['min_return']:.0f} to {report['max_return']:.0f}) over {report['episodes']} episodes"
+        f"({report['min_return']:.0f} to {report['max_return']:.0f}) over {counted(report['episodes'], 'episode')}"
     )
     if as_json:
         _print(json.dumps(report))
@@ -162,7 +193,7 @@ def evaluate(
 @app.command(epilog="Example: `rsrp-lava plot runs/seed0 runs/seed1 runs/seed2 -o curves.png`")
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("curves.png"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .png, .pdf or .svg.")] = Path("curves.png"),
 ) -> None:
     """Draw learning curves; runs that differ only in their seed become one curve, mean ± std."""
     _print(str(plot_runs(*runs, output=output)))

@@ -46,5 +46,14 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f": did you mean '{close[0]}'?" if close else ";"
+    hint = f": did you mean '{close[0]}'?" if close else ""
     return f"unknown {what} '{name}'{hint} (known: {', '.join(names)})"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "generation"), counted(2, "generation")
+    ('1 generation', '2 generations')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -7,6 +7,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,18 @@ ENGINES = {
 _NOT_IN_FINGERPRINT = ("generations", "engine", "lava_target")
 
 
+#: What is given to `train` instead of being a setting.
+_GIVEN_TO_TRAIN = ("threads", "until", "out", "resume")
+#: In place of pydantic's words for a mistake, by its type.
+_WORDS = {
+    "int_parsing": "must be a whole number in digits, such as 16",
+    "int_from_float": "must be a whole number in digits, such as 16",
+    "int_type": "must be a whole number in digits, such as 16",
+    "float_parsing": "must be a number",
+    "model_type": "must hold settings, such as {n_neurons: 256}",
+}
+
+
 class _Fields(BaseModel):
     """The fields of an experiment; `Experiment` adds the task's recipe."""
 
@@ -48,7 +61,7 @@ class _Fields(BaseModel):
     )
     profile: str = Field("ideal", description="hardware to compute as: a name (rsrp-lava profiles) or a YAML file")
     profile_overrides: dict[str, bool | int | float | str | None] = Field(
-        default_factory=dict, description="values that replace the profile's, by path: learning_storage.p_bits: 4"
+        default_factory=dict, description="values that replace the profile's, learning_storage.p_bits=4; repeatable"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="everything random follows from it")
     population: int = Field(256, ge=2, le=2**20, description="training samples a generation")
@@ -65,10 +78,17 @@ class _Fields(BaseModel):
     evaluation_episodes: int = Field(128, ge=1, le=2**20, description="deterministic episodes an evaluation")
     network: NetworkOptions = NetworkOptions()
 
-    _no_bool = field_validator(
+    @field_validator(
         *("seed", "population", "generations", "learning_rate", "decay", "epsilon", "p_bits", "evaluation_episodes"),
         mode="before",
-    )(refuse_bool)
+    )
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        value = refuse_bool(value)
+        if isinstance(value, str):  # 1e4, in an option or YAML 1.1, is a text that pydantic does not take for an integer
+            with suppress(ValueError):
+                return int(float(value)) if "e" in value.lower() and float(value).is_integer() else value
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> _Fields:
@@ -279,9 +299,11 @@ def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
         known = {name: ".".join([*location[:-1], name]) for name in model.model_fields}
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{known[close[0]]}'?" if close else f"known: {', '.join(known.values())}"
+        if path in _GIVEN_TO_TRAIN:
+            return f"{path}: ", f"is no setting; give it to train, as --{path} or {path}="
         return f"{path}: ", f"no such setting; {hint}"
     if mistake["type"] == "value_error":
         return "", str(mistake["ctx"]["error"])
     value = mistake["input"]
     shown = value if isinstance(value, str) else reprlib.repr(value)  # an option's value arrives as text
-    return f"{path}: {shown[:200]} — ", mistake["msg"][0].lower() + mistake["msg"][1:]
+    return f"{path}: {shown[:200]} — ", _WORDS.get(mistake["type"], mistake["msg"][0].lower() + mistake["msg"][1:])

@@ -1,8 +1,9 @@
-"""A run on disk: `config.yaml`, `metrics.jsonl`, `checkpoint.npz`, `curves.png`.
+"""A run on disk: `config.yaml`, `metrics.jsonl`, `checkpoint.npz`, `curves.png`, and `lock`.
 
 Every file is replaced as a whole or appended to, so that a kill at any moment leaves a run that can be resumed: the
 checkpoint is written beside the old one, flushed, and renamed over it; metrics past the checkpoint are cut off on resume.
 A new folder gets its checkpoint first and its config last: a folder with a config is a run that can be resumed.
+Who writes holds `lock`; reading needs no lock, as no file is ever seen half written (of metrics: the last line at most).
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from typing import Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows: no lock
+    fcntl = None  # type: ignore[assignment]
+
 from rsrp_lava.errors import CheckpointError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment, read_yaml
 
@@ -26,6 +32,8 @@ from rsrp_lava.experiment import Experiment, read_yaml
 FORMAT_VERSION = 1
 
 CONFIG, METRICS, CHECKPOINT, CURVES = "config.yaml", "metrics.jsonl", "checkpoint.npz", "curves.png"
+#: Holds the number of the process that trains here, or last did; what counts is the operating system's lock on it.
+LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -79,50 +87,86 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
+def _refuse_taken(path: Path) -> None:
+    """`RunFolderError` unless the path is free for a new run."""
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path}: is a file, not a folder; choose another folder")
+    if (path / CONFIG).exists():
+        raise RunFolderError(f"{path}: already holds a run; resume it (--resume {path}), or choose another folder")
+    if path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
+        raise RunFolderError(f"{path}: exists and is not empty; choose another folder, or empty it first")
+
+
+def _take(path: Path) -> int | None:
+    """Lock the file at `path` until the returned descriptor is closed; `RunFolderError` names the process that has it."""
+    if fcntl is None:
+        return None
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(lock, 20).decode(errors="replace")
+        os.close(lock)
+        raise RunFolderError(
+            f"{path.parent}: process {owner} trains in this folder; wait until it ends, or stop it (kill {owner})"
+        ) from None
+    except OSError:
+        pass  # a file system that knows no locks
+    with suppress(OSError):  # a full disk; the number is for people only
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+    return lock
+
+
 def _out_of_order(path: Path, problem: str, way_out: str) -> CheckpointError:
     return CheckpointError(f"{path}: {problem}; {way_out}")
 
 
 class RunFolder:
-    """One run's folder. `create` makes it, `open` finds an existing one; both leave other runs' files alone."""
+    """One run's folder. `create` makes it, `open` finds an existing one; both leave other runs' files alone.
+
+    To write in it, hold its lock: `create` takes it, after `open` call `lock`; `close` gives it back, as does dying.
+    """
 
     def __init__(self, path: Path, experiment: Experiment) -> None:
         self.path, self.experiment = path, experiment
+        self._lock: int | None = None  # file descriptor
 
     @classmethod
     def create(cls, path: str | Path, experiment: Experiment, start: Checkpoint) -> RunFolder:
         """Make a new folder (an empty one may exist) and record the experiment and its state before training in it."""
         path = Path(path)
+        folder = cls(path, experiment)
         made: list[Path] = []
         try:
-            if path.exists() and not path.is_dir():
-                raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
-            if (path / CONFIG).exists():
-                raise RunFolderError(
-                    f"{path}: already holds a run; continue it with --resume {path}, or choose another --out"
-                )
-            if path.exists() and any(path.iterdir()):
-                raise RunFolderError(f"{path}: exists and is not empty; choose another --out, or empty it first")
-            made = [folder for folder in (path, *path.parents) if not folder.exists()]
+            _refuse_taken(path)
+            made = [missing for missing in (path, *path.parents) if not missing.exists()]
             path.mkdir(parents=True, exist_ok=True)
+            folder._lock = _take(path / LOCK)
+            _refuse_taken(path)  # somebody may have been faster
             replace_file(path / CHECKPOINT, _to_bytes(start))
             replace_file(path / CONFIG, experiment.to_yaml().encode())
         except OSError as error:
             with suppress(OSError):
-                (path / CHECKPOINT).unlink(missing_ok=True)
-                for folder in made:
-                    folder.rmdir()
+                for name in (CHECKPOINT, LOCK):
+                    (path / name).unlink(missing_ok=True)
+                for missing in made:
+                    missing.rmdir()
+            folder.close()
             raise RunFolderError(
-                f"{path}: cannot be written ({_reason(error)}); make room or mend the folder, or choose another --out"
+                f"{path}: cannot be written ({_reason(error)}); make room or mend the folder, or choose another"
             ) from None
-        return cls(path, experiment)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Find a run; `RunFolderError` if there is none there."""
         path = Path(path)
         config = path / CONFIG
-        way_out = "give the folder that `rsrp-lava train` reported"
+        way_out = "give the folder that training reported"
         try:
             if not config.is_file():
                 problem = f"holds no run (no {CONFIG})" if path.is_dir() else "no such folder"
@@ -136,6 +180,17 @@ class RunFolder:
             return cls(path, Experiment(**settings))
         except ExperimentError as error:
             raise RunFolderError(f"{config}: {error}") from None
+
+    def lock(self) -> None:
+        """Take the folder for writing, until `close`; `RunFolderError` if another process has it."""
+        with self._writing(LOCK) as path:
+            self._lock = _take(path)
+
+    def close(self) -> None:
+        """Let others write in the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def save_experiment(self, experiment: Experiment) -> None:
         """Record a changed number of generations or engine."""
@@ -151,7 +206,7 @@ class RunFolder:
     def load_checkpoint(self) -> Checkpoint:
         """Read and verify the checkpoint; `CheckpointError` if it is missing, damaged, newer or another experiment's."""
         path = self.path / CHECKPOINT
-        start_again = "start a new run with another --out"
+        start_again = "start a new run in another folder"
         try:
             with np.load(path, allow_pickle=False) as stored:
                 header = stored["header"].tobytes()
@@ -180,9 +235,11 @@ class RunFolder:
         return Checkpoint(record["fingerprint"], record["generation"], arrays, record["numbers"])
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add one generation's record, a line of JSON."""
+        """Add one generation's record, a line of JSON; flushed to disk, so that no checkpoint counts a line that is not."""
         with self._writing(METRICS) as path, open(path, "ab") as file:
             file.write((json.dumps(record) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All records so far; a last line cut short by a crash is left out."""
@@ -224,7 +281,7 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(
                 f"{self.path / name}: cannot be written ({_reason(error)}); the files of earlier generations are intact: "
-                f"make room or mend the folder, then continue with --resume {self.path}"
+                f"make room or mend the folder, then resume (--resume {self.path})"
             ) from None
 
 

@@ -85,42 +85,51 @@ def evaluate(
 def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
     """Evaluation return against generation; runs that differ only in their seed become one curve, mean ± std over seeds.
 
-    A run that ended early (`until`) keeps its last value to the end of the longest run beside it.
+    Of runs with the same settings and seed the longest counts. A run that ended early (`until`) keeps its last value to the
+    end of the longest run beside it.
 
     Parameters
     ----------
     runs : runs or their folders
-    output : PNG file to write
+    output : file to write, as PNG, PDF or SVG by its suffix
 
     Returns
     -------
     path of the picture. Raises `RunFolderError` if a run has no metrics yet or the picture cannot be written.
     """
+    output = Path(output)
+    if output.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise RunFolderError(f"{output}: pictures are written as .png, .pdf or .svg; choose another name (-o)")
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     if not loaded:
         raise RunFolderError("plot: no runs given; name one or more run folders")
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, dict[int, Run]] = {}
     for run in loaded:
         if not run.metrics:
             raise RunFolderError(f"{run.path}: has no finished generation to draw yet; let it train first")
-        groups.setdefault(run.experiment.replace(seed=0).fingerprint, []).append(run)
+        seeds = groups.setdefault(run.experiment.replace(seed=0).fingerprint, {})
+        seed = run.experiment.seed
+        # Runs of one seed are the same run as far as they go.
+        seeds[seed] = max(seeds.get(seed, run), run, key=lambda run: run.generation)
     curves = []
-    for members in groups.values():
+    for seeds in groups.values():
+        members = list(seeds.values())
         first = members[0].experiment
-        seeds = f"{len(members)} seeds" if len(members) > 1 else f"seed {first.seed}"
-        curves.append((f"{first.label} ({seeds})", _returns(members)))
+        which = f"{len(members)} seeds" if len(members) > 1 else f"seed {first.seed}"
+        curves.append((f"{first.label} ({which})", *_returns(members)))
     title = " and ".join(sorted({run.experiment.task for run in loaded}))
     picture = io.BytesIO()
-    draw_curves(title, curves, picture)
+    draw_curves(title, curves, picture, output.suffix[1:].lower())
     try:
-        replace_file(Path(output), picture.getvalue())
+        replace_file(output, picture.getvalue())
     except OSError as error:
-        raise RunFolderError(f"{output}: cannot be written ({error.strerror}); choose another -o FILE.png") from None
-    return Path(output)
+        raise RunFolderError(f"{output}: cannot be written ({error.strerror}); choose another name (-o)") from None
+    return output
 
 
-def _returns(runs: list[Run]) -> np.ndarray:
-    """Evaluation returns, shape (runs, generations)."""
-    returns = [[record["evaluation_return"] for record in run.metrics] for run in runs]
-    length = max(map(len, returns))
-    return np.array([values + values[-1:] * (length - len(values)) for values in returns])
+def _returns(runs: list[Run]) -> tuple[np.ndarray, np.ndarray]:
+    """Generations, and evaluation returns, shape (runs, generations)."""
+    returns = [{record["generation"]: record["evaluation_return"] for record in run.metrics} for run in runs]
+    generations = sorted(set().union(*returns))
+    rows = [np.interp(generations, sorted(values), [values[at] for at in sorted(values)]) for values in returns]
+    return np.array(generations), np.array(rows)

@@ -18,7 +18,7 @@ import numpy as np
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolderError
+from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolderError, counted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learning.optimizers import OptimizerState
@@ -111,7 +111,7 @@ def train(
 
     Parameters
     ----------
-    experiment : what to run; with `resume`, its number of generations is what counts
+    experiment : what to run; with `resume`, the run's own, perhaps with another number of generations or engine
     out : folder for the run (config, metrics, checkpoint, curves); without it nothing is written
     resume : folder of a run to continue, instead of `out`
     until : stop as soon as the evaluation mean reaches this return
@@ -125,10 +125,13 @@ def train(
     ------
     ExperimentError, RunFolderError, CheckpointError, EngineError
     """
+    if not isinstance(experiment, Experiment):
+        raise ExperimentError(f"experiment: {experiment!r} is no Experiment; write train(Experiment(task='cartpole'), …)")
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
     pool = Threads(threads)
     engine = open_engine(experiment, pool)
+    folder: RunFolder | None = None
     close_progress: Callable[[], None] = _nothing
     announce_stop: Callable[[str], None] = _nothing
     made = [] if out is None else [path for path in (Path(out), *Path(out).parents) if not os.path.exists(path)]
@@ -147,11 +150,14 @@ def train(
             with suppress(Interrupted):
                 training.prepare(resume is not None, made)
                 training.run(stop, until)
+        engine.close()  # a graph would compete with the drawing for the processors
+        if folder and metrics:
+            _draw_curves(folder)
     finally:
         close_progress()
         engine.close()
-    if folder and metrics:
-        _draw_curves(folder)
+        if folder:
+            folder.close()
     summary = _summary(experiment, state, metrics, folder) | {"compile_seconds": round(training.compile_seconds, 3)}
     stopped_by = stop[0] if stop else None
     return Result(experiment, state.probabilities, metrics, folder.path if folder else None, stopped_by, summary)
@@ -304,18 +310,28 @@ def _open_run(experiment: Experiment, out: str | Path | None, resume: str | Path
         folder = RunFolder.create(out, experiment, state.to_checkpoint(experiment)) if out is not None else None
         return folder, state
     if out is not None:
-        raise RunFolderError(f"--resume {resume} goes on in its own folder; leave out --out {out}")
+        raise RunFolderError(f"{resume}: a resumed run stays in its folder; leave out the other one, {out}")
     folder = RunFolder.open(resume)
+    folder.lock()
+    try:
+        return folder, _take_up(folder, experiment)
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _take_up(folder: RunFolder, experiment: Experiment) -> State:
+    """The state a run was left in, and its folder made ready to go on from there."""
     if folder.experiment.fingerprint != experiment.fingerprint:
         changed = folder.experiment.differences(experiment)
-        raise RunFolderError(f"{resume}: was started with other settings ({changed}); resume without changing them")
+        raise RunFolderError(f"{folder.path}: was started with other settings ({changed}); resume without changing them")
     checkpoint = folder.load_checkpoint()
     if checkpoint.generation > experiment.generations:
         raise RunFolderError(
-            f"{resume}: has finished {checkpoint.generation} generations already; "
-            f"--generations {experiment.generations} would go back: give {checkpoint.generation} or more"
+            f"{folder.path}: has finished {counted(checkpoint.generation, 'generation')} already; "
+            f"generations = {experiment.generations} would go back: give {checkpoint.generation} or more"
         )
-    return folder, State.from_checkpoint(checkpoint, experiment)
+    return State.from_checkpoint(checkpoint, experiment)
 
 
 def _take_back(folder: RunFolder, made: list[Path]) -> None:

@@ -1,6 +1,8 @@
 """Runs so small that a test can afford several: 16 samples of a network of 32 neurons, four generations."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -36,3 +38,19 @@ def files():
         return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in found}
 
     return read
+
+
+@pytest.fixture
+def start():
+    """Starts `rsrp-lava train` as a process of its own; none outlives the test."""
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "rsrp_lava.cli", "train", *map(str, arguments)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -3,20 +3,28 @@
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
 from collections import namedtuple
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from rsrp_lava import Experiment, cli, load_run, profile_names, release_sha256, task_names
 from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.experiment import RULES
 from rsrp_lava.run_folder import RunFolder
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Done = namedtuple("Done", "code out err")
 
@@ -75,7 +83,7 @@ def test_train_json_is_all_there_is_on_stdout(rsrp_lava):
     assert (summary["task"], summary["rule"], summary["engine"]) == ("cartpole", "rsrp", "fused")
     assert (summary["seed"], summary["population"], summary["generations"]) == (5, 8, 2)
     assert summary["final_eval_return"] == run.metrics[-1]["evaluation_return"]
-    assert sorted(os.listdir("a")) == ["checkpoint.npz", "config.yaml", "curves.png", "metrics.jsonl"]
+    assert sorted(os.listdir("a")) == ["checkpoint.npz", "config.yaml", "curves.png", "lock", "metrics.jsonl"]
 
 
 def test_train_without_json_leaves_stdout_empty_and_shows_progress(rsrp_lava):
@@ -90,7 +98,42 @@ def test_train_without_json_leaves_stdout_empty_and_shows_progress(rsrp_lava):
 def test_default_folder_is_a_new_one_in_runs(rsrp_lava):
     assert rsrp_lava("train", "--config", "tiny.yaml").code == 0
     (folder,) = os.listdir("runs")
-    assert re.fullmatch(r"cartpole-seed5-\d{8}-\d{6}", folder)
+    assert re.fullmatch(r"cartpole-seed5-\d{8}-\d{6}-[0-9a-f]{6}", folder)
+
+
+def test_runs_that_start_within_a_second_get_folders_of_their_own(rsrp_lava, monkeypatch):
+    monkeypatch.setattr(cli, "datetime", namedtuple("Clock", "now")(lambda: datetime(2025, 1, 2, 3, 4, 5)))
+    for _ in range(3):
+        assert rsrp_lava("train", "--config", "tiny.yaml").code == 0
+    assert len(os.listdir("runs")) == 3
+
+
+def test_end_by_until_says_so_and_how_to_go_on(rsrp_lava):
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--generations", 9, "--until", 1, "--out", "a b")
+    assert "--until 1 is reached; continue with: rsrp-lava train --resume 'a b'\n" in done.err
+    assert "after 0 generations, " in done.err
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--until", 500, "--out", "b")
+    assert "is reached" not in done.err
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--generations", 1, "--out", "c")
+    assert "after 1 generation, " in done.err
+
+
+def test_until_that_cannot_be_reached_is_warned_about(rsrp_lava):
+    warning = "warning: --until 501 is above 500, the return of a perfect cartpole episode; all generations will be trained"
+    assert warning in rsrp_lava("train", "--config", "tiny.yaml", "--until", 501, "--out", "a").err
+    assert "warning" not in rsrp_lava("train", "--config", "tiny.yaml", "--until", 500, "--out", "b").err
+
+
+def test_version(rsrp_lava):
+    version = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    assert rsrp_lava("--version") == Done(0, f"rsrp-lava {version}\n", "")
+
+
+def test_pictures_are_written_as_their_name_says(rsrp_lava, run):
+    starts = {"a.png": b"\x89PNG", "a.PNG": b"\x89PNG", "a.pdf": b"%PDF", "a.svg": b"<?xml"}
+    for name, start in starts.items():
+        assert rsrp_lava("plot", run, "-o", name) == Done(0, f"{name}\n", "")
+        assert Path(name).read_bytes().startswith(start)
 
 
 def test_options_win_over_config_over_recipe(rsrp_lava):
@@ -161,17 +204,56 @@ def test_plot_writes_a_picture_of_several_runs(rsrp_lava):
         assert len(content) > 10_000
 
 
-def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes that `plot` draws; the picture is made all the same."""
+    drawn = []
+
+    def savefig(figure, *target, save=Figure.savefig, **options):
+        drawn.extend(figure.axes)
+        save(figure, *target, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return drawn
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, drawn):
     for seed in (1, 2):
         rsrp_lava("train", "--config", "tiny.yaml", "--seed", seed, "--generations", 1 + seed, "--out", seed)
     rsrp_lava("train", "--config", "tiny.yaml", "--optimizer", "adam", "--out", "adam")
-    drawn = []
-    monkeypatch.setattr("rsrp_lava.runs.draw_curves", lambda title, curves, target: drawn.extend(curves))
+    drawn.clear()
     rsrp_lava("plot", 1, 2, "adam")
-    (first, returns), (second, _) = drawn
-    assert (first, second) == ("N = 8, sgd auto (2 seeds)", "N = 8, adam auto (seed 5)")
-    one, two = ([record["evaluation_return"] for record in load_run(seed).metrics] for seed in "12")
-    assert np.array_equal(returns, [[*one, one[-1]], two])  # the shorter one keeps its last value
+    (axes,) = drawn
+    one, two, adam = ([record["evaluation_return"] for record in load_run(name).metrics] for name in ("1", "2", "adam"))
+    both = np.array([[*one, one[-1]], two])  # the shorter one keeps its last value
+    assert legend(axes) == [
+        f"N = 8, sgd auto (2 seeds): {both[:, -1].mean():.0f} ± {both[:, -1].std():.0f}",
+        f"N = 8, adam auto (seed 5): {adam[-1]:.0f}",
+    ]
+    assert axes.get_ylabel() == "evaluation return, mean ± std over seeds"
+    assert np.array_equal(axes.lines[0].get_ydata(), both.mean(axis=0))
+
+
+def test_plot_of_one_run_speaks_of_no_spread(rsrp_lava, run, drawn):
+    rsrp_lava("plot", run)
+    (axes,) = drawn
+    assert "±" not in legend(axes)[0] + axes.get_ylabel()
+    assert not axes.collections
+
+
+def test_plot_counts_a_seed_once(rsrp_lava, run, drawn):
+    """A run given twice, copied, or made again is the same curve; the longest is drawn."""
+    shutil.copytree(run, "copy")
+    rsrp_lava("train", "--resume", "copy", "--generations", 6)
+    drawn.clear()
+    assert rsrp_lava("plot", run, run, "copy", run).code == 0
+    (axes,) = drawn
+    assert "(seed 3)" in legend(axes)[0]
+    assert len(axes.lines[0].get_xdata()) == 7
 
 
 def test_lists_have_one_line_each(rsrp_lava):
@@ -183,7 +265,7 @@ def test_lists_have_one_line_each(rsrp_lava):
 
 
 def test_every_help_has_an_example(rsrp_lava):
-    commands = ["train", "evaluate", "plot", "tasks", "rules", "profiles"]
+    commands = ["train", "evaluate", "plot", "deploy", "tasks", "rules", "profiles"]
     overview = rsrp_lava("--help").out
     assert re.findall(r"^│ (\w+) ", overview, re.MULTILINE)[-len(commands) :] == commands
     for arguments in ([], *([command] for command in commands)):
@@ -246,7 +328,7 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --profile ideel", "unknown profile 'ideel': did you mean 'ideal'?"),
         ("train cartpole --optimizer adma", "unknown optimizer 'adma': did you mean 'adam'?"),
         ("train cartpole --reward-transform zeromean", "unknown reward_transform 'zeromean': did you mean 'zero_mean'?"),
-        ("train cartpole --population many", "population: many — input should be a valid integer"),
+        ("train cartpole --population many", "population: many — must be a whole number"),
         ("train cartpole --population 0", "population: 0 — input should be greater than or equal to 2"),
         ("train cartpole --population -5", "population: -5 — input should be greater than or equal to 2"),
         ("train cartpole --generations 0", "generations: 0 — input should be greater than or equal to 1"),
@@ -258,9 +340,9 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --decay 2", "decay: 2 — input should be less than or equal to 1"),
         ("train cartpole --learning-rate 0", "learning_rate: 0 must be above 0, or auto"),
         ("train cartpole --learning-rate nan", "learning_rate: nan — input should be a finite number"),
-        ("train cartpole --learning-rate fast", "learning_rate: fast — input should be a valid number"),
+        ("train cartpole --learning-rate fast", "learning_rate: fast — must be a number"),
         ("train cartpole --p-bits 33", "p_bits: 33 — input should be less than or equal to 32"),
-        ("train cartpole --p-bits 8.5", "p_bits: 8.5 — input should be a valid integer"),
+        ("train cartpole --p-bits 8.5", "p_bits: 8.5 — must be a whole number"),
         ("train cartpole --until nan", "until: nan is no return that could be reached; give a number"),
         ("train cartpole --threads 0", "threads: 0 is not possible; this machine gives this process"),
         ("train cartpole --threads 100000", f"choose 1 to {available_threads()}, or leave the option out to use all"),
@@ -269,18 +351,21 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --config binary", "binary: cannot be read"),
         ("train cartpole --config list.yaml", "list.yaml: must hold settings, one 'name: value' a line, not ['population']"),
         ("train cartpole --config typo.yaml", "network.n_neuron: no such setting; did you mean 'network.n_neurons'?"),
-        ("train cartpole --config type.yaml", "population: many — input should be a valid integer"),
+        ("train cartpole --config type.yaml", "population: many — must be a whole number"),
         ("train cartpole --config object.yaml", "object.yaml: could not determine a constructor for the tag"),
         ("train cartpole --config broken.yaml", "broken.yaml: not valid YAML"),
-        ("train cartpole --out binary", "binary: is a file, not a folder; choose another --out"),
+        ("train cartpole --out binary", "binary: is a file, not a folder; choose another folder"),
         ("train cartpole --out binary/below", "binary/below: cannot be written (not a directory)"),
-        ("train cartpole --out .", ".: exists and is not empty; choose another --out, or empty it first"),
-        ("train cartpole --out run", "run: already holds a run; continue it with --resume run, or choose another --out"),
-        ("train --resume missing", "missing: no such folder; give the folder that `rsrp-lava train` reported"),
+        ("train cartpole --out .", ".: exists and is not empty; choose another folder, or empty it first"),
+        ("train cartpole --out run", "run: already holds a run; resume it (--resume run), or choose another folder"),
+        ("train --resume missing", "missing: no such folder; give the folder that training reported"),
         ("train --resume .", ".: holds no run (no config.yaml)"),
-        ("train --resume run --out other", "--resume run goes on in its own folder; leave out --out other"),
+        ("train --resume run --out other", "run: a resumed run stays in its folder; leave out the other one, other"),
         ("train --resume run --seed 9", "run: was started with other settings (seed 3 → 9); resume without changing them"),
-        ("train --resume run --generations 1", "run: has finished 4 generations already"),
+        (
+            "train --resume run --generations 1",
+            "run: has finished 4 generations already; generations = 1 would go back: give 4 or more",
+        ),
         ("train --resume run --threads 0", "threads: 0 is not possible"),
         ("evaluate missing", "missing: no such folder"),
         ("evaluate run --episodes 0", "episodes: 0 must be between 1 and 1048576"),
@@ -292,11 +377,19 @@ def refuse(rsrp_lava, files, *arguments):
             "plot run -o missing/curves.png",
             "missing/curves.png: cannot be written (No such file or directory); choose another",
         ),
-        ("plot run -o run", "run: cannot be written (Is a directory); choose another -o FILE.png"),
+        ("plot run -o folder.png", "folder.png: cannot be written (Is a directory); choose another"),
+        ("plot run -o run", "run: pictures are written as .png, .pdf or .svg; choose another name (-o)"),
+        ("plot run -o curves.jpg", "curves.jpg: pictures are written as .png, .pdf or .svg; choose another name (-o)"),
+        ("train cartpole --config outside.yaml", "threads: is no setting; give it to train, as --threads or threads="),
+        ("train cartpole --config outside.yaml", "until: is no setting; give it to train, as --until or until="),
+        ("train cartpole --config five.yaml", "network: 5 — must hold settings, such as {n_neurons: 256}"),
     ],
 )
 def test_bad_input_is_one_message(rsrp_lava, files, run, arguments, expected):
     Path("binary").write_bytes(b"\xff\xfe\x00")
+    Path("folder.png").mkdir()
+    Path("outside.yaml").write_text("threads: 2\nuntil: 500")
+    Path("five.yaml").write_text("network: 5")
     Path("list.yaml").write_text("- population")
     Path("typo.yaml").write_text("network: {n_neuron: 3}")
     Path("type.yaml").write_text("population: many")
@@ -362,7 +455,7 @@ def remove(run, monkeypatch):
         (flip, "run/checkpoint.npz: is damaged ("),
         (newer, "has format version 2, this program reads up to 1; update rsrp-lava (git pull, make install)"),
         (swap, "belongs to another experiment than config.yaml beside it; restore that config.yaml, or start a new run"),
-        (remove, "run/checkpoint.npz: is missing; start a new run with another --out"),
+        (remove, "run/checkpoint.npz: is missing; start a new run in another folder"),
     ],
 )
 def test_bad_checkpoint_is_one_message(rsrp_lava, files, run, monkeypatch, command, damage, expected):

@@ -79,6 +79,14 @@ def test_yaml_numbers_in_scientific_notation_are_numbers(write):
     assert Experiment.from_yaml(write("learning_rate: 1e-3\nepsilon: 1e-2")).learning_rate == 1e-3  # YAML 1.1 reads a text
 
 
+def test_whole_numbers_in_scientific_notation_are_numbers(write):
+    assert Experiment(population="1e4", p_bits="1.2e1").population == 10_000
+    assert Experiment.from_yaml(write("population: 1e4")).population == 10_000
+    assert message(population="1e-4").startswith("population: 1e-4 — must be a whole number")
+    assert message(population="1e400").startswith("population: 1e400 — must be a whole number")
+    assert message(network={"n_neurons": "1e2"}) == "network.n_neurons: 1e2 — must be a whole number in digits, such as 16"
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -94,7 +102,8 @@ def test_yaml_numbers_in_scientific_notation_are_numbers(write):
         ({"profile": "ideel"}, "unknown profile 'ideel': did you mean 'ideal'?"),
         ({"optimizer": "adm"}, "unknown optimizer 'adm': did you mean 'adam'?"),
         ({"reward_transform": "zeromean"}, "did you mean 'zero_mean'?"),
-        ({"optimizer": "zzz"}, "unknown optimizer 'zzz'; (known: adam, momentum, sgd)"),
+        ({"threads": 2}, "threads: is no setting; give it to train, as --threads or threads="),
+        ({"optimizer": "zzz"}, "unknown optimizer 'zzz' (known: adam, momentum, sgd)"),
     ],
 )
 def test_unknown_names_say_what_is_near(settings, expected):
@@ -245,8 +254,10 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
         "reservoir": True,
         "evaluation_episodes": 5,
         "network": {"n_neurons": 8},
+        "profile": "loihi2",
+        "profile_overrides": {"learning_storage.p_bits": 4},
     }
-    only_one_choice_yet = {"task", "rule", "profile"}
+    only_one_choice_yet = {"task", "rule"}
     assert changed.keys() | only_one_choice_yet | {"generations", "engine", "lava_target"} == Experiment.model_fields.keys()
     prints = {base.replace(**{name: value}).fingerprint for name, value in changed.items()}
     assert len(prints | {base.fingerprint}) == len(changed) + 1

@@ -16,7 +16,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 MAPPED = ("processes", "hardware_profiles", "tasks")
 
 # Room → what it may import of ours besides itself; the longest matching room counts. A room not listed may import
@@ -100,7 +101,8 @@ def test_wheel_holds_the_library_and_nothing_else(tmp_path):
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     files = [*library("*.py"), *library("*.yaml"), *library("py.typed")]
-    assert packed == {f"{package.replace('.', '/')}/{file.name}" for package, file in files}
+    modules = {f"{name}.py" for name in SETUPTOOLS["py-modules"]}
+    assert packed == modules | {f"{package.replace('.', '/')}/{file.name}" for package, file in files}
     assert "rsrp_lava/py.typed" in packed
 
 
@@ -108,6 +110,24 @@ def test_importing_the_library_stays_light(tmp_path):
     code = "import sys, rsrp_lava; print(*sys.modules.keys() & {'lava', 'matplotlib', 'gymnasium'})"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+@pytest.mark.parametrize("imported", ["rsrp_lava", "numba", "rsrp_lava.cli", "typer"])
+def test_interrupt_while_the_command_is_still_importing_is_quiet(tmp_path, imported):
+    module, function = PYPROJECT["project"]["scripts"]["rsrp-lava"].split(":")
+    code = f"""if True:
+        import os, signal, sys
+        class Finder:
+            def find_spec(name, *_):
+                if name == "{imported}":
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Finder)
+        from {module} import {function}
+        {function}()
+    """
+    done = subprocess.run([sys.executable, "-c", code, "tasks"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize(

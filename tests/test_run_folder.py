@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import pickle
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from rsrp_lava import CheckpointError, Experiment, RunFolderError, evaluate, load_run, plot, train
 from rsrp_lava.run_folder import Checkpoint, RunFolder
+from trainers import wait_for_records
 
 START = Checkpoint(
     Experiment().fingerprint,
@@ -64,7 +66,7 @@ def test_checkpoint_round_trip(tmp_path_factory, stored, values, generation):
 
 def test_new_folder_can_be_loaded_and_resumed_at_once(folder):
     assert same(RunFolder.open(folder.path).load_checkpoint(), START)
-    assert sorted(os.listdir(folder.path)) == ["checkpoint.npz", "config.yaml"]
+    assert sorted(os.listdir(folder.path)) == ["checkpoint.npz", "config.yaml", "lock"]
 
 
 def test_truncated_checkpoint_is_refused_at_every_length(folder):
@@ -211,7 +213,10 @@ def test_full_disk_leaves_every_file_as_it_was(run, files, monkeypatch, call, ac
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_full_disk_when_a_run_starts_leaves_no_folder(small, tmp_path, monkeypatch, call):
     monkeypatch.setattr(os, call, no_space)
-    with pytest.raises(RunFolderError, match=r"cannot be written \(no space left on device\); make room .*another --out"):
+    with pytest.raises(
+        RunFolderError,
+        match=r"cannot be written \(no space left on device\); make room or mend the folder, or choose another",
+    ):
         train(small, out=tmp_path / "runs" / "new")
     assert list(tmp_path.iterdir()) == []
 
@@ -232,10 +237,24 @@ def test_disk_that_fills_up_during_training(small, tmp_path):
     assert done.returncode == 2
     assert f"error: {out / 'metrics.jsonl'}: cannot be written (file too large); the files of earlier" in done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(os.listdir(out)) == ["checkpoint.npz", "config.yaml", "metrics.jsonl"]
+    assert sorted(os.listdir(out)) == ["checkpoint.npz", "config.yaml", "lock", "metrics.jsonl"]
     assert 5 < load_run(out).generation < 60
     resumed = train(tiny, resume=out)
     assert resumed.summary["release_sha256"] == train(tiny).summary["release_sha256"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="looks up which file is flushed")
+def test_metrics_are_on_disk_before_the_checkpoint_that_counts_them(small, tmp_path, monkeypatch):
+    flushed = []
+
+    def fsync(file, fsync=os.fsync):
+        flushed.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}")))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    train(small.replace(generations=2), out=tmp_path / "run")
+    lines = [name for name in flushed if name in ("metrics.jsonl", ".checkpoint.npz.tmp")]
+    assert lines == [".checkpoint.npz.tmp", *["metrics.jsonl", ".checkpoint.npz.tmp"] * 2, "metrics.jsonl"]
 
 
 def test_left_over_temporary_file_of_a_kill_is_used_up(run):
@@ -251,10 +270,10 @@ def test_out_that_cannot_be_a_new_run_is_refused_and_left_alone(run, small, tmp_
     (tmp_path / "full" / "notes.txt").write_text("mine")
     before = files(tmp_path)
     for name, problem in {
-        "file": "is a file, not a folder; choose another --out",
+        "file": "is a file, not a folder; choose another folder",
         "file/below": "cannot be written",
-        "full": "exists and is not empty; choose another --out, or empty it first",
-        "run": f"already holds a run; continue it with --resume {run}",
+        "full": "exists and is not empty; choose another folder, or empty it first",
+        "run": f"already holds a run; resume it (--resume {run}), or choose another folder",
         "x" * 300: "cannot be written (file name too long)",
     }.items():
         with pytest.raises(RunFolderError) as caught:
@@ -266,6 +285,69 @@ def test_out_that_cannot_be_a_new_run_is_refused_and_left_alone(run, small, tmp_
 def test_empty_folder_may_be_used(small, tmp_path):
     RunFolder.create(tmp_path, small, START)
     assert RunFolder.open(tmp_path).experiment == small
+
+
+# One trainer a folder
+
+
+def trainer(start, out):
+    """A process that trains in `out` for ever, after its first generations."""
+    process = start("cartpole", "--population", 8, "--evaluation-episodes", 4, "--generations", 10**6, "--out", out)
+    wait_for_records(process, out, 2)
+    return process
+
+
+def test_folder_of_a_live_run_is_refused_to_a_second_trainer(tmp_path, start):
+    out = tmp_path / "run"
+    process = trainer(start, out)
+    busy = rf": process {process.pid} trains in this folder; wait until it ends, or stop it \(kill {process.pid}\)"
+    with pytest.raises(RunFolderError, match=f"{out}{busy}"):
+        train(RunFolder.open(out).experiment, resume=out)
+    with pytest.raises(RunFolderError, match=f"{out}: already holds a run"):
+        train(Experiment(), out=out)
+    other = tmp_path / "other"
+    other.mkdir()
+    os.link(out / "lock", other / "lock")  # the other trainer has it, but has not written its config yet
+    with pytest.raises(RunFolderError, match=f"{other}{busy}"):
+        train(Experiment(), out=other)
+    assert os.listdir(other) == ["lock"]
+    process.kill()
+    process.communicate()
+    progress = load_run(out).generation  # death let go of the folder
+    train(RunFolder.open(out).experiment.replace(generations=progress + 1), resume=out)
+    generations = [record["generation"] for record in load_run(out).metrics]
+    assert generations == list(range(progress + 2))
+
+
+def test_live_run_can_be_evaluated_and_drawn(small, tmp_path):
+    """By other processes and from within the process that trains."""
+    out, means = tmp_path / "run", []
+
+    def watch(record):
+        means.append(evaluate(out)["mean_return"])
+        plot(out, output=tmp_path / "live.png")
+
+    result = train(small, out=out, progress=watch)
+    assert means == [record["evaluation_return"] for record in result.metrics[1:]]
+    assert (tmp_path / "live.png").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 9}, {"generations": 1}])
+def test_refused_and_failed_training_lets_go_of_the_folder(small, run, wrong):
+    with pytest.raises(RunFolderError):
+        train(small.replace(**wrong), resume=run)
+    with pytest.raises(ZeroDivisionError):
+        train(small.replace(generations=5), resume=run, progress=lambda record: 1 / 0)
+    assert train(small.replace(generations=6), resume=run).summary["generations"] == 6
+
+
+def test_file_system_without_locks_is_no_obstacle(small, tmp_path, monkeypatch):
+    def unsupported(file, operation):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    train(small.replace(generations=1), out=tmp_path / "run")
+    train(small.replace(generations=2), resume=tmp_path / "run")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
@@ -291,7 +373,7 @@ def test_what_is_no_run_is_named(tmp_path, use):
         tmp_path: r"holds no run \(no config.yaml\)",
         tmp_path / ("x" * 300): r"cannot be read \(file name too long\)",
     }.items():
-        with pytest.raises(RunFolderError, match=rf"{path}: {problem}; give the folder that `rsrp-lava train` reported"):
+        with pytest.raises(RunFolderError, match=rf"{path}: {problem}; give the folder that training reported"):
             use(path)
 
 
@@ -320,6 +402,21 @@ def test_picture_that_cannot_be_written_leaves_the_old_one(run, tmp_path, monkey
         plot(run, output=picture)
     assert picture.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "run"]
+
+
+def test_curves_are_drawn_against_the_generation(run, tmp_path, monkeypatch):
+    """Not against the line: a line can be missing, or there twice, as two trainers in one folder once wrote them."""
+    records = RunFolder.open(run).read_metrics()
+    lines = [records[0], records[2], records[2] | {"evaluation_return": 7.0}, records[1], records[4]]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+    drawn = []
+    monkeypatch.setattr("rsrp_lava.runs.draw_curves", lambda title, curves, *target: drawn.extend(curves))
+    plot(run, output=tmp_path / "curves.png")
+    ((_, generations, returns),) = drawn
+    assert generations.tolist() == [0, 1, 2, 4]
+    assert returns.tolist() == [
+        [records[0]["evaluation_return"], records[1]["evaluation_return"], 7.0, records[4]["evaluation_return"]]
+    ]
 
 
 def test_plot_of_a_run_without_generations_is_refused(run, tmp_path):

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 
@@ -14,8 +13,9 @@ import pytest
 from rsrp_lava import EngineError, Experiment, ExperimentError, RunFolderError, evaluate, load_run, release_sha256, train
 from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.engines.threads import available_threads
-from rsrp_lava.learning.rsrp import Rsrp
+from rsrp_lava.learning.rsrp import Rsrp, Update
 from rsrp_lava.run_folder import RunFolder
+from trainers import wait_for_records
 
 VARIANTS = {
     "sgd": {"optimizer": "sgd"},
@@ -27,33 +27,6 @@ VARIANTS = {
 }
 #: On Windows and macOS a test that sends signals would say little.
 needs_signals = pytest.mark.skipif(sys.platform != "linux", reason="sends POSIX signals")
-
-
-@pytest.fixture
-def start():
-    """Starts `rsrp-lava train` as a process of its own; none outlives the test."""
-    started = []
-
-    def start(*arguments):
-        command = [sys.executable, "-m", "rsrp_lava.cli", "train", *map(str, arguments)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def wait_for_records(process, out, count):
-    """Until the run has that many lines of metrics; fails if the process ends before."""
-    metrics = out / "metrics.jsonl"
-    for _ in range(6000):
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= count:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
-    pytest.fail(f"fewer than {count} generations in a minute")
 
 
 def without_time(records):
@@ -163,14 +136,14 @@ def test_killed_at_ten_random_moments_equals_never_interrupted(small, tmp_path, 
 def test_signal_stops_after_the_generation_in_flight(small, tmp_path, start, number, code):
     out, config = tmp_path / "run", tmp_path / "config.yaml"
     config.write_text(small.replace(generations=100_000).to_yaml())
-    process = start("--config", config, "--out", out, "--json")
+    process = start("--config", config, "--out", out, "--until", 500.5, "--json")
     wait_for_records(process, out, 3)
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code
     done = json.loads(output)["generations"]
     assert "stopping after the generation in flight (again: at once)" in errors
-    assert f"stopped after generation {done}; continue with: rsrp-lava train --resume {out}" in errors
+    assert f"stopped after generation {done}; continue with: rsrp-lava train --resume {out} --until 500.5\n" in errors
     assert "Traceback" not in errors
     run = load_run(out)
     assert run.generation == done >= 3
@@ -274,7 +247,9 @@ def test_cartpole_is_learned_from_reward():
 
 def test_nothing_is_learned_when_the_update_is_zeroed(monkeypatch):
     """The test above would notice: without the update the return stays at that of random networks (about 20)."""
-    monkeypatch.setattr(Rsrp, "update", lambda self, probability, credit, broadcast, state: (probability, state))
+    monkeypatch.setattr(
+        Rsrp, "update", lambda self, probability, credit, broadcast, state, key: Update(probability, state, 0, 0)
+    )
     summary = learn()
     assert summary["final_eval_return"] < 60
     assert summary["final_sampled_return"] < 60
@@ -375,6 +350,14 @@ def test_without_out_nothing_is_written(small, tmp_path, monkeypatch):
 # What is refused
 
 
+@pytest.mark.parametrize("wrong", ["cartpole", {"task": "cartpole"}, None, Experiment])
+def test_what_is_no_experiment_is_refused(wrong):
+    with pytest.raises(
+        ExperimentError, match=r"experiment: .* is no Experiment; write train\(Experiment\(task=.cartpole.\)"
+    ):
+        train(wrong)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -393,13 +376,13 @@ def test_resume_with_other_settings_is_refused(small, run, files, changes, named
 
 def test_resume_with_fewer_generations_is_refused(small, run, files):
     before = files(run)
-    with pytest.raises(RunFolderError, match="has finished 4 generations already; --generations 2 would go back: give 4 or"):
+    with pytest.raises(RunFolderError, match="has finished 4 generations already; generations = 2 would go back: give 4 or"):
         train(small.replace(generations=2), resume=run)
     assert files(run) == before
 
 
 def test_resume_and_out_together_are_refused(small, run, tmp_path):
-    with pytest.raises(RunFolderError, match="leave out --out"):
+    with pytest.raises(RunFolderError, match="stays in its folder; leave out the other one, "):
         train(small, resume=run, out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 

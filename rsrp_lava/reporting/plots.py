@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -43,26 +44,31 @@ def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | 
     figure.savefig(target, format="png", dpi=130)
 
 
-def draw_curves(title: str, curves: Sequence[tuple[str, np.ndarray]], target: IO[bytes] | Path) -> None:
-    """Evaluation return against generation, one curve an experiment, mean ± std over its seeds; as PNG.
+def draw_curves(
+    title: str, curves: Sequence[tuple[str, np.ndarray, np.ndarray]], target: IO[bytes] | Path, file_format: str = "png"
+) -> None:
+    """Evaluation return against generation, one curve an experiment, mean ± std over its seeds.
 
-    `curves`: label and returns, shape (seeds, generations), of each experiment.
+    `curves`: label, generations, and returns, shape (seeds, generations), of each experiment.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for colour, (label, returns) in zip(_COLOURS * (1 + len(curves) // len(_COLOURS)), curves, strict=False):
-        last = f"{returns[:, -1].mean():.0f} ± {returns[:, -1].std():.0f}"
-        generations = np.arange(returns.shape[1])
-        mean, std = returns.mean(axis=0), returns.std(axis=0)
-        _band(axes, generations, mean, std, colour, f"{label}: {last}", (returns.min(), returns.max()))
+    for colour, (label, generations, returns) in zip(itertools.cycle(_COLOURS), curves, strict=False):
+        mean, std, last = returns.mean(axis=0), returns.std(axis=0), f"{returns[:, -1].mean():.0f}"
+        if len(returns) == 1:
+            axes.plot(generations, mean, color=colour, label=f"{label}: {last}")
+        else:
+            label = f"{label}: {last} ± {std[-1]:.0f}"
+            _band(axes, generations, mean, std, colour, label, (returns.min(), returns.max()))
+    spread = ", mean ± std over seeds" if any(len(returns) > 1 for _, _, returns in curves) else ""
     axes.set_xlabel("generation")
-    axes.set_ylabel("evaluation return, mean ± std over seeds")
+    axes.set_ylabel(f"evaluation return{spread}")
     axes.set_title(title, fontsize="medium")
     axes.legend(loc="lower right", fontsize="small")
     _finish(axes)
-    figure.savefig(target, format="png", dpi=130)
+    figure.savefig(target, format=file_format, dpi=130)
 
 
 def _band(

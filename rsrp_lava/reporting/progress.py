@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 #: Seconds between plain lines when stderr is not a terminal.
 _PLAIN_INTERVAL_S = 2.0
+#: What a narrow terminal does without, in this order; generation and time left are always there.
+_LEFT_OUT_FIRST = ("bar", "entropy", "speed", "sampled", "evaluation")
 
 
 class TerminalProgress:
@@ -20,10 +24,10 @@ class TerminalProgress:
     def __init__(self, title: str, generations: int, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._total = generations
-        self._started = time.perf_counter()
         self._first: dict[str, Any] | None = None
         self._last_line = 0.0
-        self._bar: Progress | None = None
+        self._unprinted = ""
+        self._live: Live | None = None
         self._console.print(
             f"training {title} (the first run compiles for some seconds)", highlight=False, markup=False, soft_wrap=True
         )
@@ -33,46 +37,61 @@ class TerminalProgress:
         now = time.perf_counter()
         if self._first is None:
             self._first = {**record, "at": now}
-        done = record["generation"] + 1
-        text = self._describe(record, now)
+        parts = self._describe(record, now)
         if self._console.is_terminal:
-            if self._bar is None:
-                columns = (
-                    TextColumn("generation"),
-                    MofNCompleteColumn(),
-                    BarColumn(20),
-                    TextColumn("{task.description}"),
-                )
-                self._bar = Progress(*columns, console=self._console)
-                self._bar.add_task("", total=self._total)
-                self._bar.start()
-            self._bar.update(self._bar.task_ids[0], completed=done, description=text)
-        elif done == self._total or now - self._last_line >= _PLAIN_INTERVAL_S:
+            if self._live is None:
+                self._live = Live(console=self._console)
+                self._live.start()
+            self._live.update(Text(_fit(parts, self._console.width), no_wrap=True, overflow="ellipsis"))
+            return
+        parts.pop("bar")
+        self._unprinted = "  ".join(parts.values())
+        if now - self._last_line >= _PLAIN_INTERVAL_S:
             self._last_line = now
-            self._console.print(f"generation {done}/{self._total}  {text}", highlight=False, soft_wrap=True)
+            self._print_line()
 
-    def _describe(self, record: dict[str, Any], now: float) -> str:
+    def _describe(self, record: dict[str, Any], now: float) -> dict[str, str]:
         assert self._first is not None
-        entropy = " ".join(f"{name} {bits:.2f}" for name, bits in record["entropy_bits"].items())
-        text = (
-            f"sampled {record['sampled_return']:.1f}  evaluation {record['evaluation_return']:.1f} ± "
-            f"{record['evaluation_std']:.1f}  entropy {entropy}"
-        )
+        done = record["generation"] + 1
+        filled = round(20 * done / self._total)
+        parts = {
+            "generation": f"generation {done}/{self._total}",
+            "bar": "━" * filled + "·" * (20 - filled),
+            "sampled": f"sampled {record['sampled_return']:.1f}",
+            "evaluation": f"evaluation {record['evaluation_return']:.1f} ± {record['evaluation_std']:.1f}",
+            "entropy": "entropy " + " ".join(f"{name} {bits:.2f}" for name, bits in record["entropy_bits"].items()),
+        }
         played, elapsed = record["generation"] - self._first["generation"], now - self._first["at"]
         if played and elapsed > 0:
             speed = (record["env_steps"] - self._first["env_steps"]) / elapsed
-            left = elapsed / played * (self._total - record["generation"] - 1)
-            text += f"  {speed:,.0f} env steps/s  {_clock(left)} left"
-        return text
+            left = elapsed / played * (self._total - done)
+            parts |= {"speed": f"{speed:,.0f} env steps/s", "left": f"{_clock(left)} left"}
+        return parts
+
+    def _print_line(self) -> None:
+        if self._unprinted:
+            self._console.print(self._unprinted, highlight=False, soft_wrap=True)
+        self._unprinted = ""
 
     def stopping(self, how: str) -> None:
         """Say that a request to stop was heard: a large generation can take a while to end."""
         self._console.print(how, highlight=False)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self._bar is not None:
-            self._bar.stop()
+        """Show the last generation, and leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+        self._print_line()
+
+
+def _fit(parts: dict[str, str], width: int) -> str:
+    """The parts in one line, without those that matter least if there is no room."""
+    shown = dict(parts)
+    for name in _LEFT_OUT_FIRST:
+        if len("  ".join(shown.values())) < width:
+            break
+        shown.pop(name, None)
+    return "  ".join(shown.values())
 
 
 @contextmanager

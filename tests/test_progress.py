@@ -1,0 +1,64 @@
+"""Progress says the most important things first, and fits the terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from rsrp_lava.reporting import progress as progress_module
+from rsrp_lava.reporting.progress import TerminalProgress
+
+RECORD = {
+    "sampled_return": 123.4,
+    "evaluation_return": 456.7,
+    "evaluation_std": 8.9,
+    "entropy_bits": {"input": 0.98, "recurrent": 0.87, "readout": 0.91},
+}
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The text on a terminal, or elsewhere, of a given width after some generations of 70."""
+
+    def show(width, generations=12, terminal=True):
+        clock = iter(range(1000))
+        monkeypatch.setattr(progress_module.time, "perf_counter", lambda: next(clock) * 1.0)
+        text = io.StringIO()
+        progress = TerminalProgress(
+            "cartpole", 70, Console(file=text, width=width, force_terminal=terminal, color_system=None)
+        )
+        for generation in range(generations):
+            progress({**RECORD, "generation": generation, "env_steps": 1_234_567 * generation})
+        progress.close()
+        return text.getvalue()
+
+    return show
+
+
+def last_line(text):
+    return [line for line in text.replace("\r", "\n").split("\n") if "generation 12/70" in line][-1]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120, 140, 200])
+def test_generation_and_time_left_are_there_at_every_width(shown, width):
+    line = last_line(shown(width))
+    assert "0:58 left" in line
+    assert "…" not in line
+    assert len(line.split("\x1b")[0].rstrip()) < width
+
+
+def test_what_matters_less_goes_first(shown):
+    parts = ("evaluation 456.7 ± 8.9", "sampled 123.4", "1,234,567 env steps/s", "entropy input 0.98", "━")
+    counts = [sum(part in last_line(shown(width)) for part in parts) for width in range(30, 170)]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, len(parts))
+    at_80 = last_line(shown(80))
+    assert [part in at_80 for part in parts] == [True, True, False, False, False]
+
+
+def test_elsewhere_than_on_a_terminal_lines_are_whole_and_the_last_is_printed(shown):
+    """Lines come every two seconds; training that ends early (--until) ends with its last generation."""
+    for generations in (10, 11, 12):
+        lines = shown(40, generations, terminal=False).splitlines()
+        assert sum(line.startswith(f"generation {generations}/70  ") for line in lines) == 1
+        assert all("entropy input 0.98" in line for line in lines[1:])
