@@ -89,6 +89,7 @@ def loihi_neuron(du: int, dv: int, vth: int) -> FixedLif:
         reset=ResetToZero(i(0)),
         v_scale=np.float64(1),
         v_origin=np.float64(0),
+        v_limit=i(limit - 1),
     )
 
 

@@ -129,8 +129,10 @@ class ArrayPlayer:
         shape, dtype = (self.networks, self.n), np.int64 if self.integer else np.float32
         self.u, self.spikes = np.zeros(shape, dtype), np.zeros(shape, bool)
         self.trace = np.zeros(self.n_outputs, dtype)
-        if self.integer:
-            self.v = np.floor((uniform - self.a["potential_origin"]) * self.a["potential_unit"]).astype(np.int64)
+        if self.neuron is not None:
+            limit = 2 ** (self.neuron["v"]["bits"] - 1) - 1
+            start = np.floor((uniform - self.a["potential_origin"]) * self.a["potential_unit"])
+            self.v = np.clip(start, -limit, limit).astype(np.int64)
         else:
             self.v = uniform.astype(np.float32)
 

@@ -114,6 +114,8 @@ def _lava(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[An
     q = deployment.quantised
     assert q is not None
     origin = deployment.network.options.v_reset
-    potentials = np.array([np.floor((uniform - origin) * q.potential_unit) for _, uniform in starts]).astype(np.int64)
+    exact = np.array([np.floor((uniform - origin) * q.potential_unit) for _, uniform in starts])
+    limit = deployment.constants.lif.v_limit
+    potentials = np.clip(exact, -limit, limit).astype(np.int64)
     for result, spikes in run_folder(path, np.array([state for state, _ in starts]), potentials):
         yield result["return"], spikes

@@ -90,8 +90,9 @@ def _float_start(lif, uniform, v):
 
 
 def _fixed_start(lif, uniform, v):
+    limit = np.float64(lif.v_limit)
     for j in range(uniform.shape[0]):
-        v[j] = np.int32(np.floor((uniform[j] - lif.v_origin) * lif.v_scale))
+        v[j] = np.int32(min(max(np.floor((uniform[j] - lif.v_origin) * lif.v_scale), -limit), limit))
 
 
 start_potentials = _twins("start_potentials(lif, uniform, v)", _float_start, _fixed_start)

@@ -75,9 +75,8 @@ class WrapAbove(NamedTuple):
     limit: Int32
 
     def __call__(self, x: Lanes) -> tuple[Lanes, Lanes]:
-        turn = self.limit + self.limit
-        high, low = x > self.limit, x < -self.limit + 1
-        return where(high, x - turn, where(low, x + turn, x)), high | low
+        most, mask = self.limit - 1, self.limit + self.limit - 1
+        return ((x + most) & mask) - most, (x > self.limit) | (x < -most)
 
 
 class WrapBelow(NamedTuple):
@@ -86,9 +85,8 @@ class WrapBelow(NamedTuple):
     limit: Int32
 
     def __call__(self, x: Lanes) -> tuple[Lanes, Lanes]:
-        turn = self.limit + self.limit
-        high, low = x > self.limit - 1, x < -self.limit
-        return where(high, x - turn, where(low, x + turn, x)), high | low
+        mask = self.limit + self.limit - 1
+        return ((x + self.limit) & mask) - self.limit, (x > self.limit - 1) | (x < -self.limit)
 
 
 class Saturate(NamedTuple):
@@ -152,6 +150,7 @@ class FixedLif(NamedTuple):
     reset: Reset
     v_scale: np.float64  #: v in units of the potential
     v_origin: np.float64  #: potential at v = 0 (its reset)
+    v_limit: Int32  #: largest v on both sides
 
 
 @lanewise(masks=3)

@@ -114,7 +114,8 @@ class Rsrp:
         if self.storage.p_bits is None:
             new = np.clip(rho.astype(np.float32), epsilon, np.float32(1) - epsilon)
             return Update(new, state, 0, 0)
-        rho = np.clip(rho, self.epsilon, 1 - self.epsilon)
+        # A code may be nearer to 0 or 1 than ε: it is not drawn back, or rounding would move what no reward asked to move.
+        rho = np.clip(rho, np.minimum(self.epsilon, probability), np.maximum(1 - self.epsilon, probability))
         new = self.storage.store(rho, key)
         asked = rho != probability
         return Update(new, state, int(asked.sum()), int((asked & (new == probability)).sum()))

@@ -14,7 +14,7 @@ class Storage:
     """Codes c of B bits, p = c / 2^B, or float32 (`p_bits` None).
 
         nearest:     c = round(2^B p), ties to even
-        stochastic:  c = ⌊2^B p + U⌋, U uniform in [0, 1): the expected code is exact (Gupta et al. 2015)
+        stochastic:  c = ⌊2^B p⌋ + [U < 2^B p − ⌊2^B p⌋], U uniform in [0, 1): the expected code is exact (Gupta et al. 2015)
 
     U is a pure function of (seed, generation, projection, synapse). `zero` and `one` say whether p may become 0 or 1; such
     a synapse always does the same, so θ − p is 0 and it never learns again.
@@ -36,7 +36,8 @@ class Storage:
             seed, generation, projection = key
             uniform = np.empty(scaled.size)
             fill_uniform(seed, generation, 0, ROUNDING + projection, uniform)
-            codes = np.floor(scaled + uniform.reshape(scaled.shape))
+            below = np.floor(scaled)
+            codes = below + (uniform.reshape(scaled.shape) < scaled - below)  # ⌊scaled + U⌋ could round up to a whole code
         codes = np.clip(codes, 0 if self.zero else 1, 2**self.p_bits - (0 if self.one else 1))
         return (codes / 2.0**self.p_bits).astype(np.float32)
 

@@ -30,8 +30,11 @@ from rsrp_lava.network import Network
 
 #: The potential of a quantised neuron can go at least this many thresholds up and down.
 _HEADROOM = 2.0
-#: Bias can hold this many standard deviations of every observation at once.
+#: Bias can hold this many standard deviations of every observation at once, if its exponent goes that far; what is beyond
+#: is cut and counted.
 _INPUT_REACH = 5.0
+#: Kernels add in 32 bits: a state (30 bits at most), a bias below half of this, and what all synapses of a step deliver.
+_LARGEST_SUM = 2**30
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class QuantisedNetwork:
             else kernel.ResetBySubtraction(i(self.threshold << neuron.threshold.shift)),
             v_scale=np.float64(self.potential_unit),
             v_origin=np.float64(n.options.v_reset),
+            v_limit=i(limit_of(neuron.v)),
         )
         reader = readout_neuron(self.profile)
         readout = kernel.FixedReadout(
@@ -120,6 +124,11 @@ def quantise(network: Network, profile: Profile, networks: int = 1) -> Quantised
     Raises `MappingError` if a constant cannot be represented at all.
     """
     neuron, reader, o = neuron_of(profile), readout_neuron(profile), network.options
+    if neuron.decay.form == "linear" and neuron.synaptic_current:
+        raise MappingError(
+            f"profile {profile.name}: neuron.synaptic_current: a current that leaks linearly has no time constant to map "
+            "tau_syn_ms to; set it to false, or another neuron.decay.form"
+        )
     v_decay = quantise_decay(neuron, o.tau_mem_ms, o.dt_ms, neuron.decay.v_offset)
     u_decay = quantise_decay(neuron, o.tau_syn_ms, o.dt_ms, neuron.decay.u_offset, neuron.synaptic_current)
     readout_decay = quantise_decay(reader, o.tau_out_ms, o.dt_ms, reader.decay.v_offset)
@@ -182,9 +191,12 @@ def _scales(network: Network, profile: Profile, u_decay: QuantisedDecay, v_decay
             potential_unit = current_unit / gain
             threshold = (o.v_threshold - o.v_reset) * potential_unit
             mantissa = threshold / 2**neuron.threshold.shift
-            if not 1 <= round(mantissa) < 2**neuron.threshold.bits or threshold >= limit_of(neuron.v):
+            rounded = round(mantissa)
+            if not 1 <= rounded < 2**neuron.threshold.bits or rounded << neuron.threshold.shift >= limit_of(neuron.v):
                 continue
-            largest_u = step * count / max(1 - u_decay.kept, 2.0**-15)
+            if step * count >= _LARGEST_SUM:
+                continue
+            largest_u = _bound(step * count, u_decay, neuron)
             bias_step = 2 ** _bias(network, neuron, current_unit)[0] / current_unit / (o.v_threshold - o.v_reset)
             yield _Scale(
                 weight,
@@ -218,7 +230,8 @@ def _bias(network: Network, neuron: Neuron, current_unit: float) -> tuple[int, i
     per_unit = current_unit * network.input_weight
     reach = _INPUT_REACH * network.n_inputs
     exponent = 0
-    while exponent < neuron.bias.max_exponent and limit * 2**exponent < reach * per_unit:
+    most = min(reach * per_unit, _LARGEST_SUM / 4)
+    while exponent < neuron.bias.max_exponent and limit * 2**exponent < most:
         exponent += 1
     return exponent, limit, per_unit / 2**exponent
 
@@ -234,10 +247,20 @@ def _readout(
     if neuron.decay.form == "linear":
         return 1, exponent, math.inf
     ceiling = min(limit_of(neuron.v), (2**neuron.threshold.bits - 1) << neuron.threshold.shift)
-    a_unit = 2**neuron.input_shift * networks * largest_count(network) / (1 - decay.kept)
-    exponent = max(0, min(exponent, math.floor(math.log2(ceiling / a_unit))))
-    weight = max(1, min(2 ** max(profile.synapse.weight_bits) - 1, int(ceiling / a_unit / 2**exponent)))
-    return weight, exponent, weight * a_unit * 2**exponent
+    a_unit = 2**neuron.input_shift * networks * largest_count(network)
+    largest = (ceiling - _bound(0, decay, neuron)) * (1 - decay.kept) / a_unit  # of weight · 2^exponent
+    exponent = max(0, min(exponent, math.floor(math.log2(largest)))) if largest >= 1 else 0
+    weight = max(1, min(2 ** max(profile.synapse.weight_bits) - 1, int(largest / 2**exponent)))
+    return weight, exponent, _bound(weight * a_unit * 2**exponent, decay, neuron)
+
+
+def _bound(step: int, decay: QuantisedDecay, neuron: Neuron) -> float:
+    """Largest |x| of x ← decay(x) ± step, for ever: (step + what rounding can add to |x|) / (1 − kept)."""
+    if decay.kept == 0:
+        return step
+    form = neuron.decay.rounding if neuron.decay.form == "multiply" else neuron.decay.form
+    rounding = {"toward_zero": 0.0, "nearest": 0.5, "floor": 1.0, "shift": 1.0, "linear": 0.0}[form]
+    return (step + rounding) / (1 - decay.kept)
 
 
 def largest_count(network: Network) -> int:

@@ -38,10 +38,10 @@ def quantise_decay(neuron: Neuron, tau_ms: float, dt_ms: float, offset: int, las
     if not lasting:
         return QuantisedDecay(tau_ms, unity - offset, 0.0, dt_ms)
     if neuron.decay.form == "multiply":
-        register = min(max(round((1 - kept) * unity) - offset, 0), unity - 1)
+        register = min(max(round((1 - kept) * unity), 1) - offset, unity - 1)  # 0 would never forget
         return QuantisedDecay(tau_ms, register, 1 - (register + offset) / unity, dt_ms)
     if neuron.decay.form == "shift":
-        shifts = range(1, unity)
+        shifts = range(1, min(unity, 31))
         nearest = min(shifts, key=lambda dash: abs(-dt_ms / math.log1p(-(2.0**-dash)) - tau_ms))
         return QuantisedDecay(tau_ms, nearest, 1 - 2.0**-nearest, dt_ms)
     return QuantisedDecay(tau_ms, 0, kept, dt_ms)
