@@ -85,7 +85,7 @@ class Chip:
 
     def readout_step(self, trace, count):
         trace = self.decay(trace, self.mapped.readout_decay.register, self.neuron.decay.v_offset)
-        trace += count * (self.mapped.readout_weight << self.shift)
+        trace += count * (self.mapped.readout_weight << (self.neuron.input_shift + self.mapped.readout_exponent))
         return overflow(trace, self.neuron.v.bits, self.neuron.v.overflow)
 
 

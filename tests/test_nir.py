@@ -257,7 +257,11 @@ def test_errors_name_the_way_out(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "what"), [({"neuron.decay.form": "linear"}, "linear leak"), ({"neuron.reset": "subtract"}, "reset by")]
+    ("overrides", "what"),
+    [
+        ({"neuron.decay.form": "linear", "neuron.synaptic_current": False}, "linear leak"),
+        ({"neuron.reset": "subtract"}, "reset by"),
+    ],
 )
 def test_neurons_that_nir_cannot_express_are_refused(overrides, what):
     with pytest.raises(MappingError, match=f"loihi1 have a {what}"):

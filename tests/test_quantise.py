@@ -174,7 +174,7 @@ def test_every_constant_is_within_half_a_step(options, n_inputs, name):
 def test_the_readout_has_the_gain_of_the_floating_one(options):
     """A synapse that carries a spike at every step drives both outputs to R_out / dt."""
     m = quantised(LOIHI2, options)
-    trace = (m.readout_weight << (6 + m.weight_exponent)) / (1 - m.readout_decay.kept)
+    trace = (m.readout_weight << (6 + m.readout_exponent)) / (1 - m.readout_decay.kept)
     assert trace * m.readout_scale == pytest.approx(m.network.output_weight / options.dt_ms, rel=1e-9)
 
 
@@ -226,7 +226,8 @@ def test_no_current_and_no_trace_exceeds_its_bound(name, options):
     assert largest_reached(u_step, count, m.weight << chip.shift) <= m.largest_u
     if d.form != "linear":
         trace_step = lambda x: chip.decay(x, m.readout_decay.register, d.v_offset)  # noqa: E731
-        assert largest_reached(trace_step, count, m.readout_weight << chip.shift) <= m.largest_trace
+        step = m.readout_weight << (neuron.input_shift + m.readout_exponent)
+        assert largest_reached(trace_step, count, step) <= m.largest_trace
     constants = m.constants()
     unchecked = isinstance(constants.lif.u_overflow, kernel.CannotOverflow)
     assert unchecked == (m.largest_u < 2 ** (neuron.u.bits - 1) - 1)

@@ -30,7 +30,7 @@ class ReadoutModel(PopulationModel):
         """Traces of all samples."""
         self.constants = self.parameters["constants"]
         one = state_array(self.constants, self.parameters["n_outputs"])
-        self.trace = aligned_zeros(self.total * len(one), one.dtype).reshape(self.total, -1)
+        self.trace = aligned_zeros(self.total * len(one), one.dtype.type).reshape(self.total, -1)
         self.output = np.zeros((self.total, self.parameters["n_outputs"]), np.float32)
         self.events = np.zeros(len(EVENTS), np.int64)
 

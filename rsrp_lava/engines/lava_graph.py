@@ -173,7 +173,8 @@ def compile_kernels(start: GraphStart) -> None:
     scale = np.zeros(task.n_observations, np.float32)
     traces = state_array(constants.readout, task.n_outputs)[None, :][:none]
     counts = np.zeros(traces.shape, np.int32)
-    aligned_zeros(0, np.uint64)
+    for dtype in (np.uint64, lanes.dtype.type, traces.dtype.type):
+        aligned_zeros(0, dtype)
     half, synapse = np.full((1, 1), 0.5, np.float32), Projection("one synapse", 1, 1, "post")
     population.draw_population(start.experiment.build_draw().source(synapse, half), 0, 0, 0, rows)
     population.draw_population(np.zeros((1, words), np.uint64), 0, 0, 0, rows)
