@@ -86,8 +86,9 @@ def play(arrays, seed, start, record, hardware):
 
     episode = Episode(arrays, seed, None if start is None else start[0])
     shape = arrays["recurrent"].shape[:2]
-    potentials = start[1] if start is not None else np.random.default_rng(seed).random(shape) * arrays["potential_unit"]
-    host = build(arrays, episode, np.floor(potentials).ravel(), record)
+    uniform = np.random.default_rng(seed).random(shape) - arrays["potential_origin"]
+    potentials = np.floor(uniform * arrays["potential_unit"]) if start is None else start[1]
+    host = build(arrays, episode, np.clip(potentials, 1 - 2**23, 2**23 - 1).ravel(), record)
     most = episode.about["max_steps"]
     config = run_config(hardware)
     for first in range(0, most, CHUNK):
