@@ -123,7 +123,10 @@ def deploy(
 
 def deployment_of(run: Run, profile: str, release: str, samples: int = 1) -> Deployment:
     """The run's network with its synapses fixed, in a profile's numbers."""
-    experiment = run.experiment.replace(profile=profile, engine="fused")
+    changes: dict[str, Any] = {"profile": profile, "engine": "fused"}
+    if profile != run.experiment.profile:
+        changes["profile_overrides"] = {}  # they were meant for another chip
+    experiment = run.experiment.replace(**changes)
     return build_deployment(
         experiment.build_network(),
         experiment.hardware,
