@@ -14,6 +14,7 @@ from rsrp_lava.experiment import RULES, Experiment
 from rsrp_lava.hardware_profiles import load_profile, profile_names
 from rsrp_lava.network import Network, NetworkOptions, release_sha256
 from rsrp_lava.runs import Run, evaluate, load_run, map_run, plot
+from rsrp_lava.studies import study
 from rsrp_lava.tasks import get_task, task_names
 from rsrp_lava.training import Result, train
 
@@ -42,6 +43,7 @@ __all__ = [
     "plot",
     "profile_names",
     "release_sha256",
+    "study",
     "task_names",
     "train",
 ]

@@ -25,6 +25,8 @@ from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
 from rsrp_lava.runs import map_run
 from rsrp_lava.runs import plot as plot_runs
+from rsrp_lava.studies import STUDIES, QuantizationOptions
+from rsrp_lava.studies import study as run_study
 from rsrp_lava.training import Result
 from rsrp_lava.training import train as train_experiment
 
@@ -259,6 +261,90 @@ def map_command(
     if as_json:
         _print(json.dumps({**mapped.record(), "run": str(run)}))
     mapped.require()
+
+
+study_app = typer.Typer(
+    help="Train and measure many networks that differ in a few settings; write tables and pictures.",
+    epilog="Example: `rsrp-lava study quantization cartpole --seeds 3 -o studies/bits`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+app.add_typer(study_app, name="study")
+
+
+def _axis(field: str) -> Any:
+    """An option for a field of `QuantizationOptions`, with its own description and default."""
+    entry = QuantizationOptions.model_fields[field]
+    default = ",".join(map(str, entry.default)) if isinstance(entry.default, tuple) else entry.default
+    shown = f"{default}" if default is not None else False
+    many = isinstance(entry.default, tuple)
+    return typer.Option(help=f"{entry.description}.", show_default=shown, metavar="list" if many else None)
+
+
+@study_app.command(
+    help=f"Study {STUDIES['quantization']}.",
+    epilog="Examples:\n\n"
+    "`rsrp-lava study quantization cartpole --bits 2,3,4,6,8 --rounding nearest,stochastic --seeds 3 -o studies/bits`\n\n"
+    "`rsrp-lava study quantization cartpole --axes bits --learning-rates 1,0.1:160 -o studies/rates`\n\n"
+    "`rsrp-lava study quantization -o studies/bits --resume`",
+)
+def quantization(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; new or empty, unless --resume.")],
+    task: Annotated[str | None, typer.Argument(help="What to learn; a resumed study knows it.", show_default=False)] = None,
+    axes: Annotated[str | None, _axis("axes")] = None,
+    bits: Annotated[str | None, _axis("bits")] = None,
+    rounding: Annotated[str | None, _axis("rounding")] = None,
+    learning_rates: Annotated[str | None, _axis("learning_rates")] = None,
+    epsilons: Annotated[str | None, _axis("epsilons")] = None,
+    generators: Annotated[str | None, _axis("generators")] = None,
+    state_bits: Annotated[str | None, _axis("state_bits")] = None,
+    deploy_bits: Annotated[str | None, _axis("deploy_bits")] = None,
+    release: Annotated[str | None, _axis("release")] = None,
+    ensemble: Annotated[str | None, _axis("ensemble")] = None,
+    deploy_profile: Annotated[str | None, _axis("deploy_profile")] = None,
+    seeds: Annotated[int | None, _axis("seeds")] = None,
+    goal: Annotated[float | None, _axis("goal")] = None,
+    population: Annotated[str | None, _setting("population", "integer")] = None,
+    generations: Annotated[str | None, _setting("generations", "integer")] = None,
+    profile: Annotated[str | None, _setting("profile", "name")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings of every training.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
+    threads: Annotated[int | None, _THREADS] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    given = {"population": population, "generations": generations, "profile": profile}
+    settings = read_yaml(config) if config else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    result = run_study(
+        "quantization",
+        task,
+        output,
+        resume=resume,
+        threads=threads,
+        progress=True,
+        axes=axes,
+        bits=bits,
+        rounding=rounding,
+        learning_rates=learning_rates,
+        epsilons=epsilons,
+        generators=generators,
+        state_bits=state_bits,
+        deploy_bits=deploy_bits,
+        release=release,
+        ensemble=ensemble,
+        deploy_profile=deploy_profile,
+        seeds=seeds,
+        goal=goal,
+        settings=settings or None,
+    )
+    if result.stopped_by is not None:
+        _say(f"stopped; go on with: rsrp-lava study quantization -o {shlex.quote(str(output))} --resume")
+    _say(f"{output}: {', '.join(result.files)}")
+    (_say if as_json else _print)(result.report)
+    if as_json:
+        _print(json.dumps({"study": "quantization", "output": str(output), "files": result.files, "rows": result.rows}))
+    if result.stopped_by is not None:
+        raise typer.Exit(128 + result.stopped_by)
 
 
 @app.command("tasks", epilog="Example: `rsrp-lava tasks`")

@@ -16,7 +16,7 @@ from rsrp_lava.export.nir_graph import write_nir
 from rsrp_lava.export.npz import write_npz
 from rsrp_lava.export.verify import verify as verify_export
 from rsrp_lava.mapping import check
-from rsrp_lava.network import release_sha256
+from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.runs import Run, load_run
 from rsrp_lava.tasks import EpisodeTask, get_task
 
@@ -121,8 +121,20 @@ def deploy(
     return report
 
 
-def deployment_of(run: Run, profile: str, release: str, samples: int = 1) -> Deployment:
-    """The run's network with its synapses fixed, in a profile's numbers."""
+def deployment_of(
+    run: Run,
+    profile: str,
+    release: str,
+    samples: int = 1,
+    *,
+    probabilities: ReleaseProbabilities | None = None,
+    generation: int | None = None,
+) -> Deployment:
+    """The run's network with its synapses fixed, in a profile's numbers.
+
+    `probabilities` replace the run's; `generation` is that of the samples' draws, by default the run's own.
+    """
+    probabilities = run.probabilities if probabilities is None else probabilities
     changes: dict[str, Any] = {"profile": profile, "engine": "fused"}
     if profile != run.experiment.profile:
         changes["profile_overrides"] = {}  # they were meant for another chip
@@ -130,19 +142,19 @@ def deployment_of(run: Run, profile: str, release: str, samples: int = 1) -> Dep
     return build_deployment(
         experiment.build_network(),
         experiment.hardware,
-        run.probabilities,
+        probabilities,
         run.normaliser.mean,
         1.0 / run.normaliser.std,
         release=release,
         samples=samples,
         draw=experiment.build_draw(),
-        key=(experiment.seed, run.generation),
+        key=(experiment.seed, run.generation if generation is None else generation),
         provenance={
             "run": str(run.path),
             "generation": run.generation,
             "experiment": run.experiment.to_yaml(),
             "profile_digest": experiment.hardware.digest,
-            "release_sha256": release_sha256(run.probabilities),
+            "release_sha256": release_sha256(probabilities),
         },
     )
 

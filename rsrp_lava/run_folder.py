@@ -97,7 +97,7 @@ def _refuse_taken(path: Path) -> None:
         raise RunFolderError(f"{path}: exists and is not empty; choose another folder, or empty it first")
 
 
-def _take(path: Path) -> int | None:
+def take_lock(path: Path, doing: str = "trains in this folder") -> int | None:
     """Lock the file at `path` until the returned descriptor is closed; `RunFolderError` names the process that has it."""
     if fcntl is None:
         return None
@@ -108,7 +108,7 @@ def _take(path: Path) -> int | None:
         owner = os.read(lock, 20).decode(errors="replace")
         os.close(lock)
         raise RunFolderError(
-            f"{path.parent}: process {owner} trains in this folder; wait until it ends, or stop it (kill {owner})"
+            f"{path.parent}: process {owner} {doing}; wait until it ends, or stop it (kill {owner})"
         ) from None
     except OSError:
         pass  # a file system that knows no locks
@@ -142,7 +142,7 @@ class RunFolder:
             _refuse_taken(path)
             made = [missing for missing in (path, *path.parents) if not missing.exists()]
             path.mkdir(parents=True, exist_ok=True)
-            folder._lock = _take(path / LOCK)
+            folder._lock = take_lock(path / LOCK)
             _refuse_taken(path)  # somebody may have been faster
             replace_file(path / CHECKPOINT, _to_bytes(start))
             replace_file(path / CONFIG, experiment.to_yaml().encode())
@@ -184,7 +184,7 @@ class RunFolder:
     def lock(self) -> None:
         """Take the folder for writing, until `close`; `RunFolderError` if another process has it."""
         with self._writing(LOCK) as path:
-            self._lock = _take(path)
+            self._lock = take_lock(path)
 
     def close(self) -> None:
         """Let others write in the folder."""
@@ -289,4 +289,4 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
-__all__ = ["Checkpoint", "RunFolder", "replace_file"]
+__all__ = ["Checkpoint", "RunFolder", "replace_file", "take_lock"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Colour-blind safe (Okabe, Ito 2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | Path) -> None:
@@ -24,23 +24,23 @@ def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | 
     returns, entropy = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     played = [record for record in metrics if "sampled_return" in record]
     for records, key, label, colour in (
-        (played, "sampled", "sampled networks", _COLOURS[4]),
-        (metrics, "evaluation", "evaluation (release where ρ > ½)", _COLOURS[0]),
+        (played, "sampled", "sampled networks", COLOURS[4]),
+        (metrics, "evaluation", "evaluation (release where ρ > ½)", COLOURS[0]),
     ):
         generations = [record["generation"] for record in records]
         mean = np.array([record[f"{key}_return"] for record in records])
-        _band(returns, generations, mean, [record[f"{key}_std"] for record in records], colour, label)
+        draw_band(returns, generations, mean, [record[f"{key}_std"] for record in records], colour, label)
     returns.set_ylabel("return")
     returns.set_title(title, fontsize="medium")
     returns.legend(loc="best", fontsize="small")
-    for colour, name in zip(_COLOURS, metrics[0]["entropy_bits"], strict=False):
+    for colour, name in zip(COLOURS, metrics[0]["entropy_bits"], strict=False):
         bits = [record["entropy_bits"][name] for record in metrics]
         entropy.plot([record["generation"] for record in metrics], bits, color=colour, label=name)
     entropy.set_ylabel("entropy (bits/synapse)")
     entropy.set_ylim(0, 1.03)
     entropy.set_xlabel("generation")
     entropy.legend(loc="best", fontsize="small")
-    _finish(returns, entropy)
+    finish(returns, entropy)
     figure.savefig(target, format="png", dpi=130)
 
 
@@ -55,23 +55,23 @@ def draw_curves(
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for colour, (label, generations, returns) in zip(itertools.cycle(_COLOURS), curves, strict=False):
+    for colour, (label, generations, returns) in zip(itertools.cycle(COLOURS), curves, strict=False):
         mean, std, last = returns.mean(axis=0), returns.std(axis=0), f"{returns[:, -1].mean():.0f}"
         if len(returns) == 1:
             axes.plot(generations, mean, color=colour, label=f"{label}: {last}")
         else:
             label = f"{label}: {last} ± {std[-1]:.0f}"
-            _band(axes, generations, mean, std, colour, label, (returns.min(), returns.max()))
+            draw_band(axes, generations, mean, std, colour, label, (returns.min(), returns.max()))
     spread = ", mean ± std over seeds" if any(len(returns) > 1 for _, _, returns in curves) else ""
     axes.set_xlabel("generation")
     axes.set_ylabel(f"evaluation return{spread}")
     axes.set_title(title, fontsize="medium")
     axes.legend(loc="lower right", fontsize="small")
-    _finish(axes)
+    finish(axes)
     figure.savefig(target, format=file_format, dpi=130)
 
 
-def _band(
+def draw_band(
     axes: Axes, x: Any, mean: Any, std: Any, colour: str, label: str, limits: tuple[float, float] = (-np.inf, np.inf)
 ) -> None:
     """A curve and its spread, mean ± std; the spread ends at `limits`, the values there are."""
@@ -81,7 +81,7 @@ def _band(
     axes.plot(x, mean, color=colour, label=label)
 
 
-def _finish(*panels: Axes) -> None:
+def finish(*panels: Axes) -> None:
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -104,6 +104,51 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, of: bar.update(task, completed=done, total=of, visible=True)
 
 
+class StudyProgress:
+    """Callable with a `studies.runner.Done`: a line for every cell that was computed; on a terminal also where it is."""
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._console.print(title, highlight=False, markup=False, soft_wrap=True)
+        self._began = time.perf_counter()
+        self._computed = self._known = 0
+        self._live: Live | None = None
+
+    def __call__(self, done: Any) -> None:
+        """Show where the study is."""
+        if done.row is None:
+            part = f"cell {done.cells + 1}/{done.of}  {done.cell.title}  generation {done.generation}/{done.generations}"
+            self._show(f"{part}  {self._left(done.of)}")
+            return
+        self._known += not done.computed
+        self._computed += done.computed
+        if done.computed:
+            error = done.row["error"]
+            what = f"not computed: {error}" if error else f"return {done.row['final_return']:.1f}"
+            line = f"{done.cells}/{done.of}  {done.cell.title}: {what} ({_clock(done.seconds)}; {self._left(done.of)})"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if done.cells == done.of and self._known:
+            self._console.print(f"{self._known} of {done.of} cells were there already", highlight=False)
+
+    def _left(self, of: int) -> str:
+        if not self._computed:
+            return "time left not known yet"
+        each = (time.perf_counter() - self._began) / self._computed
+        return f"about {_clock(each * (of - self._known - self._computed))} left"
+
+    def _show(self, text: str) -> None:
+        if self._console.is_terminal:
+            if self._live is None:
+                self._live = Live(console=self._console, transient=True)
+                self._live.start()
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+
+
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

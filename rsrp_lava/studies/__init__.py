@@ -1,0 +1,6 @@
+"""Studies: many trainings that differ in a few settings, measured, tabled and drawn by one command."""
+
+from rsrp_lava.studies.quantization import QuantizationOptions
+from rsrp_lava.studies.study import STUDIES, study
+
+__all__ = ["STUDIES", "QuantizationOptions", "study"]

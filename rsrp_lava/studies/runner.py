@@ -1,0 +1,234 @@
+"""Train and measure the cells of a study, one after the other, so that an interrupted study goes on where it was.
+
+A study's folder holds `study.yaml` (what was asked for), `runs/` (a run folder for every different training) and
+`measured.jsonl` (what was measured on trained networks), beside the tables and pictures made of them. A training is known by
+the fingerprint of its experiment, a measurement by that and its own key: whatever is there already is not computed again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rsrp_lava.errors import RsrpError, RunFolderError
+from rsrp_lava.experiment import Experiment, read_yaml
+from rsrp_lava.run_folder import CONFIG, replace_file, take_lock
+from rsrp_lava.runs import Run, load_run
+from rsrp_lava.training import train
+
+STUDY, MEASURED, RUNS, LOCK = "study.yaml", "measured.jsonl", "runs", "lock"
+
+#: A row of the study's table: what tells a cell from others, then what was measured.
+Row = dict[str, Any]
+#: What is measured on a trained network: values by column.
+Measure = Callable[[Run], Row]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row: a training, and what is measured on the trained network."""
+
+    columns: Row  #: what tells this cell from others
+    experiment: Experiment  #: cells with equal experiments share one training
+    measure: Measure
+    measure_key: str  #: says what `measure` computes, apart from the training
+
+    @property
+    def title(self) -> str:
+        """For progress: the columns that are set."""
+        return ", ".join(f"{name} {value}" for name, value in self.columns.items() if value is not None)
+
+    @property
+    def run_name(self) -> str:
+        """Of the folder the training is kept in: readable, and different for different trainings."""
+        seed = f"seed{self.experiment.seed}"
+        words = re.sub(r"[^A-Za-z0-9.=]+", "-", f"{self.experiment.label.replace(' = ', '=')}").strip("-")
+        return f"{words[:80]}-{seed}-{self.experiment.fingerprint[:8]}"
+
+
+@dataclass(frozen=True)
+class Done:
+    """Progress of a study: called with this after every cell and every generation of a training."""
+
+    cells: int
+    of: int
+    cell: Cell
+    row: Row | None  #: of a finished cell
+    generation: int = 0  #: of a training in progress
+    generations: int = 0
+    computed: bool = True  #: False: the row was there already
+    seconds: float = 0.0  #: the cell took
+
+
+Progress = Callable[[Done], None]
+
+
+@dataclass
+class StudyFolder:
+    """A study on disk, locked while it is worked on."""
+
+    path: Path
+    measured: dict[str, Row] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: str | Path, about: dict[str, Any], resume: bool) -> Iterator[StudyFolder]:
+        """The folder, new or resumed; `about` becomes its study.yaml. Raises `RunFolderError`."""
+        folder = cls(Path(path))
+        lock = None
+        try:
+            if not resume and folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+                raise RunFolderError(
+                    f"{path}: exists and is not an empty folder; go on with --resume, or choose another -o DIR"
+                )
+            folder.path.mkdir(parents=True, exist_ok=True)
+            lock = take_lock(folder.path / LOCK, "works on this study")
+            folder.measured = folder._read_measured()
+            folder.write(STUDY, yaml.safe_dump(about, sort_keys=False).encode())
+            yield folder
+        except OSError as error:
+            raise RunFolderError(
+                f"{path}: cannot be written ({error.strerror}); make room, or choose another -o DIR"
+            ) from None
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file of the folder as a whole."""
+        replace_file(self.path / name, content)
+
+    def note(self, key: str, row: Row) -> None:
+        """Keep what was measured."""
+        self.measured[key] = row
+        with open(self.path / MEASURED, "ab") as file:
+            file.write((json.dumps({"key": key, "row": row}) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read_measured(self) -> dict[str, Row]:
+        path = self.path / MEASURED
+        if not path.exists():
+            return {}
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:  # a line that was cut short would join the next one
+            replace_file(path, whole)
+        try:
+            return {entry["key"]: entry["row"] for entry in map(json.loads, whole.splitlines())}
+        except (ValueError, TypeError, KeyError):
+            raise RunFolderError(f"{path}: holds a line that is no record; remove the file: it is measured again") from None
+
+
+def read_study(path: str | Path) -> dict[str, Any]:
+    """What a study's folder was asked for; `RunFolderError` if there is none."""
+    file = Path(path) / STUDY
+    if not file.is_file():
+        raise RunFolderError(f"{path}: holds no study (no {STUDY}) to resume; leave out --resume, or give its folder")
+    return read_yaml(file)
+
+
+class _Stopped(Exception):
+    """A training ended early, because of a signal."""
+
+
+def run_cells(
+    folder: StudyFolder, cells: Sequence[Cell], *, threads: int | None = None, progress: Progress = lambda done: None
+) -> tuple[list[Row], int | None]:
+    """Train and measure every cell that is not there yet.
+
+    A cell that cannot be computed (a mapping without codes, say) has its message in the column `error`; all others go on.
+
+    Returns
+    -------
+    rows of the cells, in their order; number of the signal (SIGINT, SIGTERM) that ended the study before the last one
+    """
+    rows: list[Row] = []
+    failed: dict[str, str] = {}
+    for number, cell in enumerate(cells):
+        started = time.perf_counter()
+        identity = f"{cell.experiment.fingerprint} {cell.experiment.generations} {cell.measure_key}"
+        key = hashlib.sha256(identity.encode()).hexdigest()
+        known = folder.measured.get(key)
+        computed = known is None
+        if known is None:
+
+            def report(record: Row, number: int = number, cell: Cell = cell) -> None:
+                progress(Done(number, len(cells), cell, None, record["generation"] + 1, cell.experiment.generations))
+
+            try:
+                known = _compute(folder.path / RUNS / cell.run_name, cell, threads, report, failed)
+            except KeyboardInterrupt:
+                return rows, signal.SIGINT
+            except _Stopped as stopped:
+                return rows, stopped.args[0]
+            if known["error"] is None:
+                folder.note(key, known)
+        rows.append({**cell.columns, **known})
+        seconds = time.perf_counter() - started
+        progress(Done(number + 1, len(cells), cell, rows[-1], computed=computed, seconds=seconds))
+    return rows, None
+
+
+def _compute(path: Path, cell: Cell, threads: int | None, report: Callable[[Row], None], failed: dict[str, str]) -> Row:
+    """Train and measure one cell. An error of the training goes into `failed`, for the cells that share it."""
+    try:
+        if path.name in failed:
+            raise RsrpError(failed[path.name])
+        run = _trained(path, cell.experiment, threads, report)
+        return {**cell.measure(run), "run": path.name, "error": None}
+    except RunFolderError:
+        raise
+    except RsrpError as error:
+        if not (path / CONFIG).exists():
+            failed[path.name] = str(error)
+        return {"run": path.name, "error": str(error)}
+
+
+def _trained(path: Path, experiment: Experiment, threads: int | None, report: Callable[[Row], None]) -> Run:
+    """The run at `path`, trained to the end: from the start, or from where it was left."""
+    if (path / CONFIG).exists():
+        run = load_run(path)
+        if run.generation >= experiment.generations and run.metrics and run.metrics[-1]["generation"] == run.generation:
+            return run
+        result = train(experiment, resume=path, threads=threads, progress=report)
+    else:
+        shutil.rmtree(path, ignore_errors=True)  # killed before its first generation
+        result = train(experiment, out=path, threads=threads, progress=report)
+    if result.stopped_by is not None:
+        raise _Stopped(result.stopped_by)
+    return load_run(path)
+
+
+def to_csv(rows: Iterable[Row]) -> bytes:
+    """Rows as CSV; columns in the order of their first appearance, None as an empty field."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def to_markdown(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table, aligned so that it can be read as it is."""
+    table = [[str(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(len(row[k]) for row in table) for k in range(len(headings))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in table]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
