@@ -241,8 +241,10 @@ def deploy(
     for violation in report.get("violations", ()):
         _say(f"warning: the chip would refuse this network: {violation}")
     for row in report["returns"]:
-        networks = f"{row['networks']} network{'s' if row['networks'] > 1 else ''}"
-        _say(f"{networks}: mean return {row['mean_return']:.1f} ± {row['std_return']:.1f} over {episodes} episodes")
+        _say(
+            f"{counted(row['networks'], 'network')}: mean return {row['mean_return']:.1f} ± {row['std_return']:.1f} "
+            f"over {counted(episodes, 'episode')}"
+        )
     if verify:
         _say(
             f"verified: {report['mismatches']} mismatching spikes of {report['spikes']:,} in {report['steps']:,} steps; "

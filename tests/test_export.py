@@ -1,11 +1,13 @@
 """Deployments against the engine, against a player that knows only the arrays, and against stock Lava."""
 
+import gc
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.export import play
 from rsrp_lava.export.npz import read_npz, write_npz
+from rsrp_lava.export.play import play_each
 from rsrp_lava.export.verify import verify
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import draw_release, unpack_bits
@@ -166,6 +169,25 @@ def test_a_script_that_fails_is_reported_and_leaves_nothing(run, seeds, tmp_path
     assert not [name for name in set(os.listdir("/tmp")) - before if name.startswith("rsrp-lava-")]
 
 
+def test_verifying_keeps_the_spikes_of_one_episode_only(run, seeds, tmp_path, monkeypatch):
+    """Of two while one replaces the other. Ensembles have many: 64 networks of 256 neurons, 270 MB an episode of 500 steps."""
+    deployment, path, trains, most = deployment_of(run, "ideal", "threshold"), tmp_path / "network.npz", [], []
+
+    def count_those_kept(done, of):
+        gc.collect()
+        most.append(sum(train() is not None for train in trains))
+
+    def remembered(*arguments, **options):
+        for episode in play_each(*arguments, **options):
+            trains.append(weakref.ref(episode[3]))
+            yield episode
+
+    monkeypatch.setattr("rsrp_lava.export.verify.play_each", remembered)
+    write_npz(deployment, TASK, path)
+    verify("npz", path, deployment, TASK, episodes=4, progress=count_those_kept, **seeds)
+    assert max(most) <= 2 < len(most)
+
+
 def test_deploy_reports_returns_against_the_size_of_the_ensemble(run, tmp_path):
     report = deploy(run, profile="loihi2", to="npz", release="frozen_sample", samples=5, output=tmp_path / "d", episodes=4)
     assert [row["networks"] for row in report["returns"]] == [1, 2, 4, 5]
@@ -179,7 +201,12 @@ def test_deploy_reports_returns_against_the_size_of_the_ensemble(run, tmp_path):
     [
         ({"to": "nirr"}, ExperimentError, "unknown target 'nirr'"),
         ({"to": "npz", "release": "thresh"}, ExperimentError, "did you mean 'threshold'"),
-        ({"to": "npz", "samples": 0}, ExperimentError, "samples: 0"),
+        ({"to": "npz", "samples": 0}, ExperimentError, "samples: 0 must be between 1 and 256"),
+        ({"to": "npz", "release": "frozen_sample", "samples": 257}, ExperimentError, "samples: 257"),
+        ({"to": "nir", "release": "frozen_sample", "samples": 164}, MappingError, "16,400 neurons, limit 16,384; .* 163"),
+        ({"to": "lava", "release": "axonal", "samples": 164, "profile": "loihi2"}, MappingError, "take at most 163"),
+        ({"to": "npz", "dialect": "snntorch"}, ExperimentError, "dialect: snntorch is of NIR graphs, not of npz"),
+        ({"to": "npz", "episodes": 2**20 + 1}, ExperimentError, "episodes: 1048577 must be between"),
         ({"to": "npz", "samples": 2}, MappingError, "frozen_sample"),
         ({"to": "npz", "profile": "loihi3"}, rsrp_lava.ProfileError, "loihi2"),
         ({"to": "lava", "profile": "ideal"}, MappingError, "choose loihi1 or loihi2"),
@@ -187,7 +214,7 @@ def test_deploy_reports_returns_against_the_size_of_the_ensemble(run, tmp_path):
 )
 def test_what_cannot_be_deployed_leaves_no_folder(run, tmp_path, arguments, error, message):
     with pytest.raises(error, match=message):
-        deploy(run, output=tmp_path / "new", episodes=1, **arguments)
+        deploy(run, output=tmp_path / "new", **{"episodes": 1, **arguments})
     assert not (tmp_path / "new").exists()
 
 
