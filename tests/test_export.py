@@ -145,6 +145,18 @@ def test_stock_lava_spikes_the_same(run, tmp_path, release, samples):
 
 
 @needs_lava
+@pytest.mark.slow
+def test_twenty_whole_episodes_in_stock_lava_spike_the_same_and_balance(tmp_path):
+    """Trained in floating point with the recipe, every synapse fixed by its threshold."""
+    train(Experiment(generations=12, seed=0), out=tmp_path / "run")
+    report = deploy(tmp_path / "run", profile="loihi2", to="lava", output=tmp_path / "chip", episodes=20, verify=True)
+    assert report["mismatches"] == 0
+    assert report["steps"] >= 20 * 33 * 475
+    assert report["spikes"] > 100_000
+    assert report["mean_return"] == report["kernel_mean_return"] >= 475
+
+
+@needs_lava
 def test_the_lava_folder_runs_by_itself(run, tmp_path):
     deploy(run, profile="loihi2", to="lava", output=tmp_path / "chip", episodes=1)
     shutil.move(tmp_path / "chip", tmp_path / "elsewhere")
