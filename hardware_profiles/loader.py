@@ -54,8 +54,12 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _refuse(loader: _PlainLoader, node: yaml.Node) -> None:
+    loader.construct_undefined(node)
+
+
 for _kind in ("timestamp", "set", "binary", "omap", "pairs"):
-    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", yaml.SafeLoader.construct_undefined)
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _refuse)
 
 
 def parse_yaml(text: str) -> Any:

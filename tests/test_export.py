@@ -1,5 +1,6 @@
 """Deployments against the engine, against a player that knows only the arrays, and against stock Lava."""
 
+import errno
 import gc
 import importlib.util
 import json
@@ -182,7 +183,7 @@ def test_a_script_that_fails_is_reported_and_leaves_nothing(run, seeds, tmp_path
 
 
 def test_verifying_keeps_the_spikes_of_one_episode_only(run, seeds, tmp_path, monkeypatch):
-    """Of two while one replaces the other. Ensembles have many: 64 networks of 256 neurons, 270 MB an episode of 500 steps."""
+    """Of two while one replaces the other: 64 networks of 256 neurons have 270 MB of them in 500 steps."""
     deployment, path, trains, most = deployment_of(run, "ideal", "threshold"), tmp_path / "network.npz", [], []
 
     def count_those_kept(done, of):
@@ -241,6 +242,20 @@ def test_a_folder_with_content_is_left_alone(run, tmp_path):
     with pytest.raises(MappingError, match="not an empty folder"):
         deploy(run, to="npz", output=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_made_or_filled_is_an_error(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("keep")
+    with pytest.raises(MappingError, match=r"file/new: cannot be made \(Not a directory\); choose another -o DIR"):
+        deploy(run, to="npz", output=tmp_path / "file" / "new", episodes=1)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("rsrp_lava.deploying.write_npz", full)
+    with pytest.raises(MappingError, match=r"new: cannot be written \(No space left on device\); make room"):
+        deploy(run, to="npz", output=tmp_path / "new", episodes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_that_is_no_export_is_refused(tmp_path):
