@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -24,6 +25,51 @@ from rsrp_lava.hardware_profiles.schema import Fact, Profile, Section
 
 #: Keys of a file that are text about the profile, not facts about the chip.
 _ABOUT = ("name", "summary", "provenance")
+#: Fields of a profile that no file has.
+_OURS = ("facts", "digest")
+#: Characters of the largest file that is read; profiles have some thousands.
+_LARGEST_FILE = 100_000
+#: Mistakes that are named at once.
+_MOST_MISTAKES = 10
+#: How a value is shown in a message: a few lines of YAML that name each other can hold millions of values.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values only: no dates, sets or bytes. A key that is given twice is refused; YAML would keep the last."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name in seen:
+                raise yaml.MarkedYAMLError(problem=f"'{name}' is given twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _refuse(loader: _PlainLoader, node: yaml.Node) -> None:
+    loader.construct_undefined(node)
+
+
+for _kind in ("timestamp", "set", "binary", "omap", "pairs"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _refuse)
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML of text, numbers, truth values, lists and mappings; whatever is wrong with it is a `yaml.YAMLError`."""
+    try:
+        return yaml.load(text, _PlainLoader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, LookupError, AttributeError, TypeError) as error:  # of a value that is not what its tag says
+        raise yaml.YAMLError(f"a value cannot be read ({error})") from None
 
 
 def profile_names() -> list[str]:
@@ -71,11 +117,12 @@ def _load(name: str, overrides: str, *_versions: int) -> Profile:
         _override(tree, path, value, name)
     facts: dict[str, Fact] = {}
     values = _values(name, tree, Profile, "", facts)
-    digest = hashlib.sha256(json.dumps({k: v for k, v in values.items() if k not in _ABOUT}, sort_keys=True).encode())
     try:
-        return Profile.model_validate({**values, "facts": facts, "digest": digest.hexdigest()})
+        profile = Profile.model_validate({**values, "facts": facts})
     except ValidationError as error:
         raise ProfileError(f"profile {name}: {_explain(error)}") from None
+    digest = hashlib.sha256(json.dumps({k: v for k, v in values.items() if k not in _ABOUT}, sort_keys=True).encode())
+    return profile.model_copy(update={"digest": digest.hexdigest()})
 
 
 def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -84,7 +131,8 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise ProfileError(f"profile {name}: extends itself ({' → '.join([*seen, name])}); let one of them stand alone")
     if _is_file(name):
         try:
-            text = Path(name).read_text("utf-8")
+            with open(name, encoding="utf-8") as file:
+                text = file.read(_LARGEST_FILE + 1)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise ProfileError(f"profile {name}: cannot be read ({reason.lower()}); give the path of a YAML file") from None
@@ -92,10 +140,12 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         text = resources.files("rsrp_lava.hardware_profiles").joinpath(f"{name}.yaml").read_text("utf-8")
     else:
         raise ProfileError(unknown_name("profile", name, profile_names()))
+    if len(text) > _LARGEST_FILE:
+        raise ProfileError(f"profile {name}: has more than {_LARGEST_FILE:,} characters; give the path of a profile")
     try:
-        tree = yaml.safe_load(text)
+        tree = parse_yaml(text)
     except yaml.YAMLError as error:
-        problem = str(error).replace("\n", " ")
+        problem = " ".join(str(error).split())
         raise ProfileError(f"profile {name}: not valid YAML: {problem}") from None
     if not isinstance(tree, dict):
         raise ProfileError(f"profile {name}: must hold the sections of a profile (docs/hardware.md)")
@@ -131,14 +181,15 @@ def _values(name: str, tree: Any, model: type[BaseModel], path: str, facts: dict
     for key, entry in tree.items():
         place = f"{path}{key}"
         field = model.model_fields.get(key)
-        if field is None or (path == "" and key in ("facts", "digest")):
-            raise ProfileError(f"profile {name}: {place}: {unknown_name('key', str(key), model.model_fields)}")
+        if field is None or (path == "" and key in _OURS):
+            known = [field for field in model.model_fields if path or field not in _OURS]
+            raise ProfileError(f"profile {name}: {place}: {unknown_name('key', str(key), known)}")
         section = _section(field.annotation)
         if path == "" and key in _ABOUT:
             values[key] = entry
         elif section is not None:
             if entry is not None and not isinstance(entry, dict):
-                raise ProfileError(f"profile {name}: {place}: must be a section, not {entry!r}")
+                raise ProfileError(f"profile {name}: {place}: must be a section, not {_SHORT.repr(entry)}")
             values[key] = None if entry is None else _values(name, entry, section, f"{place}.", facts)
         else:
             extra = field.json_schema_extra
@@ -155,9 +206,9 @@ def _section(annotation: Any) -> type[Section] | None:
 def _leaf(name: str, entry: Any, place: str, unit: Any, facts: dict[str, Fact]) -> Any:
     keys = "{value, source, status}" if unit is None else f"{{value, unit: {unit}, source, status}}"
     if not isinstance(entry, dict) or "value" not in entry:
-        raise ProfileError(f"profile {name}: {place}: must be {keys}, not {entry!r}")
+        raise ProfileError(f"profile {name}: {place}: must be {keys}, not {_SHORT.repr(entry)}")
     if entry.get("unit") != unit:
-        raise ProfileError(f"profile {name}: {place}.unit: {entry.get('unit')!r} — must be {unit!r}")
+        raise ProfileError(f"profile {name}: {place}.unit: {_SHORT.repr(entry.get('unit'))} — must be {unit!r}")
     try:
         facts[place] = Fact.model_validate({key: value for key, value in entry.items() if key != "value"})
     except ValidationError as error:
@@ -166,13 +217,15 @@ def _leaf(name: str, entry: Any, place: str, unit: Any, facts: dict[str, Fact]) 
 
 
 def _explain(error: ValidationError) -> str:
-    problems = []
-    for mistake in error.errors():
+    problems, mistakes = [], error.errors()
+    for mistake in mistakes[:_MOST_MISTAKES]:
         path = ".".join(str(part) for part in mistake["loc"])
         if mistake["type"] == "value_error":
             problems.append(f"{path}.{mistake['ctx']['error']}" if path else str(mistake["ctx"]["error"]))
         elif mistake["type"] == "missing":
             problems.append(f"{path}: is missing")
         else:
-            problems.append(f"{path}: {mistake['input']!r} — {mistake['msg'][0].lower()}{mistake['msg'][1:]}")
+            problems.append(f"{path}: {_SHORT.repr(mistake['input'])} — {mistake['msg'][0].lower()}{mistake['msg'][1:]}")
+    if len(mistakes) > _MOST_MISTAKES:
+        problems.append(f"and {len(mistakes) - _MOST_MISTAKES} more")
     return "; ".join(problems)

@@ -190,6 +190,8 @@ class Profile(Section):
 class Fact(Section):
     """Where a number comes from."""
 
+    model_config = ConfigDict(str_strip_whitespace=True)
+
     unit: str | None = None
     source: str = Field(min_length=3)
     status: Status

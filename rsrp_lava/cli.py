@@ -20,6 +20,7 @@ from rsrp_lava.deploying import deploy as deploy_run
 from rsrp_lava.errors import ExperimentError, RsrpError, counted
 from rsrp_lava.experiment import RULES, Experiment, read_yaml
 from rsrp_lava.export import RELEASE_MODES
+from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.reporting.tables import mapping_tables, profile_line, profile_table
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
@@ -154,7 +155,10 @@ def _overrides(pairs: list[str]) -> dict[str, Any]:
         path, equals, value = pair.partition("=")
         if not equals:
             raise ExperimentError(f"--profile-overrides {pair}: must be PATH=VALUE, as learning_storage.p_bits=4")
-        overrides[path] = yaml.safe_load(value)
+        try:
+            overrides[path] = parse_yaml(value)
+        except yaml.YAMLError:
+            raise ExperimentError(f"--profile-overrides {pair}: {value!r} is no value in YAML, as 4 or nearest") from None
     return overrides
 
 
@@ -239,8 +243,10 @@ def deploy(
     for violation in report.get("violations", ()):
         _say(f"warning: the chip would refuse this network: {violation}")
     for row in report["returns"]:
-        networks = f"{row['networks']} network{'s' if row['networks'] > 1 else ''}"
-        _say(f"{networks}: mean return {row['mean_return']:.1f} ± {row['std_return']:.1f} over {episodes} episodes")
+        _say(
+            f"{counted(row['networks'], 'network')}: mean return {row['mean_return']:.1f} ± {row['std_return']:.1f} "
+            f"over {counted(episodes, 'episode')}"
+        )
     if verify:
         _say(
             f"verified: {report['mismatches']} mismatching spikes of {report['spikes']:,} in {report['steps']:,} steps; "

@@ -27,6 +27,11 @@ TARGETS = {
     "nir": "a NIR graph, for simulators and tool chains of chips (docs/nir.md)",
 }
 
+#: Networks of the largest ensemble.
+MOST_SAMPLES = 256
+#: Neurons of the largest population: Lava and NIR hold the recurrent synapses of all networks as one matrix.
+_MOST_NEURONS = 2**14
+
 
 def deploy(
     run: Run | str | Path,
@@ -67,11 +72,19 @@ def deploy(
     for what, name, known in (("target", to, TARGETS), ("release mode", release, RELEASE_MODES)):
         if name not in known:
             raise ExperimentError(unknown_name(what, name, known))
-    for what, number in (("samples", samples), ("episodes", episodes)):
-        if number < 1:
-            raise ExperimentError(f"{what}: {number} must be at least 1")
+    for what, number, most in (("samples", samples, MOST_SAMPLES), ("episodes", episodes, 2**20)):
+        if not 1 <= number <= most:
+            raise ExperimentError(f"{what}: {number} must be between 1 and {most}")
+    if dialect != "physical" and to != "nir":
+        raise ExperimentError(f"dialect: {dialect} is of NIR graphs, not of {to}; leave it out, or choose nir")
     run = run if isinstance(run, Run) else load_run(run)
     run_profile = run.experiment.profile if profile is None else profile
+    neurons = run.experiment.network.n_neurons
+    if to != "npz" and samples > 1 and samples * neurons > _MOST_NEURONS:
+        raise MappingError(
+            f"samples: {samples} networks of {neurons} neurons would be one matrix of {samples * neurons:,} neurons, limit "
+            f"{_MOST_NEURONS:,}; take at most {_MOST_NEURONS // neurons}, or --to npz, which keeps networks apart"
+        )
     task = get_task(run.experiment.task)
     sizes = sorted({min(2**k, samples) for k in range(samples.bit_length() + 1)})
     report: dict[str, Any] = {

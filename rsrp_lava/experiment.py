@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.hardware_profiles import Profile, load_profile
+from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp
 from rsrp_lava.learning.storage import Storage
@@ -238,19 +239,6 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class _Loader(yaml.SafeLoader):
-    """Constructs plain values only; refuses a key that is given twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.MarkedYAMLError(problem=f"'{name}' is given twice", problem_mark=key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Settings from a YAML file, as a mapping; `ExperimentError` says what is wrong with the file."""
     try:
@@ -258,14 +246,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: cannot be read ({_reason(error)}); give the path of a YAML text file") from None
     try:
-        settings = yaml.load(text, _Loader)
+        settings = parse_yaml(text)
     except yaml.constructor.ConstructorError as error:
         raise ExperimentError(
             f"{path}: {error.problem} — only plain values are allowed, a file cannot construct objects{_place(error)}"
         ) from None
     except yaml.MarkedYAMLError as error:
         raise ExperimentError(f"{path}: not valid YAML: {error.problem}{_place(error)}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ExperimentError(f"{path}: not valid YAML: {error}") from None
     if settings is None:
         return {}

@@ -43,11 +43,24 @@ def stock_lif(n, du, dv, vth, bias_mant, bias_exp):
     return model
 
 
+def aimed(stock, a_in, u_target, v_target):
+    """Inputs that bring u (of every other neuron), or v, to its target; as random as before where no input does."""
+
+    def decayed(x, d):
+        return np.sign(x) * (np.abs(x.astype(np.int64)) * (4096 - d) >> 12)
+
+    u, v = decayed(stock.u, stock.du + stock.ds_offset), decayed(stock.v, stock.dv) + stock.effective_bias
+    left = np.where(np.arange(len(u)) % 2, u_target - u, v_target - v - u)
+    a_in = np.where(left % 64 == 0, left >> 6, a_in).astype(np.int32)
+    return a_in, u + (a_in << 6)
+
+
 def compare_lif():
-    """Random registers, states and inputs; a fifth of the states at ±limit and ±limit ± 1."""
+    """Random registers, states and inputs; some states and some sums at ±limit, ±limit ± 1, and at the threshold."""
     random = np.random.default_rng(1)
     edges = [side * LIMIT + step for side in (-1, 1) for step in (-1, 0, 1)]
-    n, report = 80 * 64, dict.fromkeys(("steps", "mismatches", "spikes", "u_overflow", "v_overflow"), 0)
+    n, report = 80 * 64, dict.fromkeys(("steps", "mismatches", "spikes", "u_overflow", "v_overflow", "at_threshold"), 0)
+    landed = dict.fromkeys(edges, 0)
     some = [(0, 0, 0), (0, 0, 131071), (4095, 4095, 100), (4095, 0, 1), (0, 4095, 131071), (389, 200, 9000)]
     for du, dv, vth in some + [tuple(random.integers(0, (4096, 4096, 131072)).tolist()) for _ in range(50)]:
         bias_mant = random.choice([-4096, -1, 0, 1, 4095, *random.integers(-4096, 4096, 20)], n).astype(np.int16)
@@ -60,9 +73,15 @@ def compare_lif():
         ours_u, ours_v = stock.u.copy(), stock.v.copy()
         constants, bias = registers(du, dv, vth, weight=1, weight_exponent=0), stock.effective_bias.astype(np.int32)
         words, events = np.zeros(n // 64, np.uint64), np.zeros(3, np.int64)
+        threshold = vth << 6
         for scale in (32767, 32767, 2000, 100):
             a_in = random.integers(-scale, scale + 1, n).astype(np.int32)
+            v_target = random.choice([*edges, threshold - 1, threshold, threshold + 1], n)
+            a_in, u_sum = aimed(stock, a_in, random.choice(edges, n), v_target)
+            for edge in edges:
+                landed[edge] += int((u_sum == edge).sum())
             stock.subthr_dynamics(a_in)
+            report["at_threshold"] += int((stock.v == threshold).sum())
             spikes = stock.spiking_activation()
             stock.reset_voltage(spikes)
             step_fixed_lif(ours_u, ours_v, bias, a_in, constants, words, events)
@@ -72,7 +91,7 @@ def compare_lif():
             report["steps"] += n
         report["u_overflow"] += int(events[0])
         report["v_overflow"] += int(events[1])
-    return report
+    return report | {"u_landed": list(landed.values())}
 
 
 def run_graph(ends, probes, steps):

@@ -30,7 +30,9 @@ def linear_leak(x, leak):
 def overflow(x, bits, kind):
     """The value a register of `bits` holds after x was written, and whether that is another one."""
     limit = 2 ** (bits - 1)
-    if kind == "saturate":
+    if kind == "saturate_at_zero":
+        held = max(0, min(2 * limit - 1, x))
+    elif kind == "saturate":
         held = max(1 - limit, min(limit - 1, x))
     elif kind == "wrap_above":  # −limit < x ≤ limit
         held = (x + limit - 1) % (2 * limit) - limit + 1

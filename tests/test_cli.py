@@ -325,6 +325,7 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpol", "unknown task 'cartpol': did you mean 'cartpole'?"),
         ("train cartpole --rule rspr", "unknown rule 'rspr': did you mean 'rsrp'?"),
         ("train cartpole --engine fusd", "unknown engine 'fusd': did you mean 'fused'?"),
+        ("train cartpole --profile-overrides learning_storage.p_bits=[", "p_bits=[: '[' is no value in YAML"),
         ("train cartpole --profile ideel", "unknown profile 'ideel': did you mean 'ideal'?"),
         ("train cartpole --optimizer adma", "unknown optimizer 'adma': did you mean 'adam'?"),
         ("train cartpole --reward-transform zeromean", "unknown reward_transform 'zeromean': did you mean 'zero_mean'?"),

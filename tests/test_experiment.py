@@ -205,6 +205,8 @@ def test_a_huge_value_does_not_flood_the_message():
         (b"PK\x03\x04\xff\xfe\x00", "cannot be read"),
         (b"\x00\x01\x02", "not valid YAML"),
         ("[" * 5000, "not valid YAML"),
+        ("seed: 2020-13-45", "seed: 2020-13-45 — must be a whole number"),
+        ("seed: " + "1" * 5000, "not valid YAML: a value cannot be read"),
     ],
 )
 def test_bad_yaml(write, text, expected):

@@ -1,11 +1,14 @@
 """Deployments against the engine, against a player that knows only the arrays, and against stock Lava."""
 
+import errno
+import gc
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.export import play
 from rsrp_lava.export.npz import read_npz, write_npz
+from rsrp_lava.export.play import play_each
 from rsrp_lava.export.verify import verify
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import draw_release, unpack_bits
@@ -142,6 +146,18 @@ def test_stock_lava_spikes_the_same(run, tmp_path, release, samples):
 
 
 @needs_lava
+@pytest.mark.slow
+def test_twenty_whole_episodes_in_stock_lava_spike_the_same_and_balance(tmp_path):
+    """Trained in floating point with the recipe, every synapse fixed by its threshold."""
+    train(Experiment(generations=12, seed=0), out=tmp_path / "run")
+    report = deploy(tmp_path / "run", profile="loihi2", to="lava", output=tmp_path / "chip", episodes=20, verify=True)
+    assert report["mismatches"] == 0
+    assert report["steps"] >= 20 * 33 * 475
+    assert report["spikes"] > 100_000
+    assert report["mean_return"] == report["kernel_mean_return"] >= 475
+
+
+@needs_lava
 def test_the_lava_folder_runs_by_itself(run, tmp_path):
     deploy(run, profile="loihi2", to="lava", output=tmp_path / "chip", episodes=1)
     shutil.move(tmp_path / "chip", tmp_path / "elsewhere")
@@ -166,6 +182,25 @@ def test_a_script_that_fails_is_reported_and_leaves_nothing(run, seeds, tmp_path
     assert not [name for name in set(os.listdir("/tmp")) - before if name.startswith("rsrp-lava-")]
 
 
+def test_verifying_keeps_the_spikes_of_one_episode_only(run, seeds, tmp_path, monkeypatch):
+    """Of two while one replaces the other: 64 networks of 256 neurons have 270 MB of them in 500 steps."""
+    deployment, path, trains, most = deployment_of(run, "ideal", "threshold"), tmp_path / "network.npz", [], []
+
+    def count_those_kept(done, of):
+        gc.collect()
+        most.append(sum(train() is not None for train in trains))
+
+    def remembered(*arguments, **options):
+        for episode in play_each(*arguments, **options):
+            trains.append(weakref.ref(episode[3]))
+            yield episode
+
+    monkeypatch.setattr("rsrp_lava.export.verify.play_each", remembered)
+    write_npz(deployment, TASK, path)
+    verify("npz", path, deployment, TASK, episodes=4, progress=count_those_kept, **seeds)
+    assert max(most) <= 2 < len(most)
+
+
 def test_deploy_reports_returns_against_the_size_of_the_ensemble(run, tmp_path):
     report = deploy(run, profile="loihi2", to="npz", release="frozen_sample", samples=5, output=tmp_path / "d", episodes=4)
     assert [row["networks"] for row in report["returns"]] == [1, 2, 4, 5]
@@ -179,7 +214,12 @@ def test_deploy_reports_returns_against_the_size_of_the_ensemble(run, tmp_path):
     [
         ({"to": "nirr"}, ExperimentError, "unknown target 'nirr'"),
         ({"to": "npz", "release": "thresh"}, ExperimentError, "did you mean 'threshold'"),
-        ({"to": "npz", "samples": 0}, ExperimentError, "samples: 0"),
+        ({"to": "npz", "samples": 0}, ExperimentError, "samples: 0 must be between 1 and 256"),
+        ({"to": "npz", "release": "frozen_sample", "samples": 257}, ExperimentError, "samples: 257"),
+        ({"to": "nir", "release": "frozen_sample", "samples": 164}, MappingError, "16,400 neurons, limit 16,384; .* 163"),
+        ({"to": "lava", "release": "axonal", "samples": 164, "profile": "loihi2"}, MappingError, "take at most 163"),
+        ({"to": "npz", "dialect": "snntorch"}, ExperimentError, "dialect: snntorch is of NIR graphs, not of npz"),
+        ({"to": "npz", "episodes": 2**20 + 1}, ExperimentError, "episodes: 1048577 must be between"),
         ({"to": "npz", "samples": 2}, MappingError, "frozen_sample"),
         ({"to": "npz", "profile": "loihi3"}, rsrp_lava.ProfileError, "loihi2"),
         ({"to": "lava", "profile": "ideal"}, MappingError, "choose loihi1 or loihi2"),
@@ -187,7 +227,7 @@ def test_deploy_reports_returns_against_the_size_of_the_ensemble(run, tmp_path):
 )
 def test_what_cannot_be_deployed_leaves_no_folder(run, tmp_path, arguments, error, message):
     with pytest.raises(error, match=message):
-        deploy(run, output=tmp_path / "new", episodes=1, **arguments)
+        deploy(run, output=tmp_path / "new", **{"episodes": 1, **arguments})
     assert not (tmp_path / "new").exists()
 
 
@@ -202,6 +242,20 @@ def test_a_folder_with_content_is_left_alone(run, tmp_path):
     with pytest.raises(MappingError, match="not an empty folder"):
         deploy(run, to="npz", output=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_made_or_filled_is_an_error(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("keep")
+    with pytest.raises(MappingError, match=r"file/new: cannot be made \(Not a directory\); choose another -o DIR"):
+        deploy(run, to="npz", output=tmp_path / "file" / "new", episodes=1)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("rsrp_lava.deploying.write_npz", full)
+    with pytest.raises(MappingError, match=r"new: cannot be written \(No space left on device\); make room"):
+        deploy(run, to="npz", output=tmp_path / "new", episodes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_that_is_no_export_is_refused(tmp_path):

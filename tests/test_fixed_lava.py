@@ -23,7 +23,8 @@ def test_a_neuron_step_is_that_of_stock_lif_for_any_registers_and_states():
     report = report_of("lif")
     assert report["steps"] == 56 * 4 * 5120 >= 10**6
     assert report["mismatches"] == 0
-    assert min(report["spikes"], report["u_overflow"], report["v_overflow"]) > 1000
+    assert min(report["spikes"], report["u_overflow"], report["v_overflow"], report["at_threshold"]) > 1000
+    assert min(report["u_landed"]) > 1000  # sums of exactly ±limit and ±limit ± 1
 
 
 def test_a_recurrent_network_of_stock_processes_spikes_alike_for_a_million_neuron_steps():

@@ -25,6 +25,8 @@ def multiplication(d, bits, rounding):
 
 def register(bits, kind):
     limit = 2 ** (bits - 1)
+    if kind == "saturate_at_zero":
+        return kernel.Saturate(i(0), i(2 * limit - 1))
     if kind == "saturate":
         return kernel.Saturate(i(1 - limit), i(limit - 1))
     return (kernel.WrapAbove if kind == "wrap_above" else kernel.WrapBelow)(i(limit))
@@ -112,7 +114,7 @@ def test_what_decays_ends_at_zero(form):
 # Overflow
 
 
-@pytest.mark.parametrize("kind", ["saturate", "wrap_above", "wrap_below"])
+@pytest.mark.parametrize("kind", ["saturate", "saturate_at_zero", "wrap_above", "wrap_below"])
 def test_overflow_equals_the_formula_at_every_width(kind):
     """Also far outside: a sum of many synapses can turn a narrow register more than once."""
     for width in WIDTHS:
@@ -128,7 +130,7 @@ def test_overflow_equals_the_formula_at_every_width(kind):
 @given(
     values=st.lists(st.integers(-(2**30), 2**30), min_size=1, max_size=64),
     width=st.integers(8, 30),
-    kind=st.sampled_from(["saturate", "wrap_above", "wrap_below"]),
+    kind=st.sampled_from(["saturate", "saturate_at_zero", "wrap_above", "wrap_below"]),
 )
 def test_any_sum_of_31_bits_overflows_by_the_formula(values, width, kind):
     assert overflowed(values, register(width, kind)) == [naive.overflow(x, width, kind) for x in values]

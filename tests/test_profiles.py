@@ -2,6 +2,7 @@
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from rsrp_lava.mapping import quantise
 from rsrp_lava.reporting.tables import profile_line, profile_table
 
 CHIPS = ["generic-int8", "loihi1", "loihi2", "odin", "spinnaker2", "truenorth", "xylo"]
+#: A file up to the value of a leaf; three brackets are open.
+LEAF = "extends: loihi1\nname: mine\nneuron: {u: {bits: {unit: bit, source: a test, status: inferred, value: "
 ABLATION = {"extends": "loihi1", "name": "mine"}
 
 
@@ -79,6 +82,7 @@ def test_every_chip_learns_to_balance(name):
         ({"neuron": {"u": {"bits": leaf(24, None)}}}, "neuron.u.bits.unit", "None — must be 'bit'"),
         ({"arithmetic": leaf("integer", "bit")}, "arithmetic.unit", "must be None"),
         ({"neuron": {"u": {"bits": leaf(24, source=None)}}}, "neuron.u.bits.source", "missing"),
+        ({"neuron": {"u": {"bits": leaf(24, source="    ")}}}, "neuron.u.bits.source", "at least 3 characters"),
         ({"neuron": {"u": {"bits": leaf(24, status=None)}}}, "neuron.u.bits.status", "missing"),
         ({"neuron": {"u": {"bits": leaf(24, status="measured")}}}, "neuron.u.bits.status", "'measured'"),
         ({"neuron": {"u": {"bits": leaf(24, note="x")}}}, "neuron.u.bits.note", "'x'"),
@@ -86,6 +90,7 @@ def test_every_chip_learns_to_balance(name):
         ({"neuron": {"u": {"bits": leaf(7)}}}, "neuron.u.bits", "7 — input should be greater than or equal to 8"),
         ({"neuron": {"u": {"bits": leaf("24")}}}, "neuron.u.bits", "'24'"),
         ({"neuron": {"u": {"bits": leaf(True)}}}, "neuron.u.bits", "True"),
+        ({"neuron": {"u": {"bits": leaf(float("nan"))}}}, "neuron.u.bits", "nan"),
         ({"neuron": {"u": {"bits": 24}}}, "neuron.u.bits", "must be {value, unit: bit, source, status}, not 24"),
         ({"neuron": {"u": 24}}, "neuron.u", "must be a section, not 24"),
         ({"neuron": {"u": {"bitz": leaf(24)}}}, "neuron.u.bitz", "did you mean 'bits'?"),
@@ -115,11 +120,54 @@ def test_what_is_wrong_is_named_with_its_path(profile, tree, place, why):
         ("extends: loihi3", "unknown profile 'loihi3': did you mean 'loihi"),
         ("extends: other.yaml", "cannot be read (no such file or directory)"),
         ("name: alone\nsummary: nothing else", "provenance: is missing"),
+        ("extends: loihi1\nname: a\nname: b", "'name' is given twice"),
+        (f"{LEAF}!!binary aGVsbG8=}}}}}}", "could not determine a constructor for the tag"),
+        (f"{LEAF}!!set {{a, b}}}}}}}}", "could not determine a constructor for the tag"),
+        (f"{LEAF}!!int ''}}}}}}", "a value cannot be read"),
+        (f"{LEAF}{'1' * 5000}}}}}}}", "a value cannot be read"),
+        (f"{LEAF}2020-13-45}}}}}}", "neuron.u.bits: '2020-13-45' — input should be a valid integer"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        ("name: big\n#" + 100_000 * "x", "more than 100,000 characters"),
     ],
 )
 def test_files_that_are_no_profile(profile, text, why):
     with pytest.raises(ProfileError, match=re.escape(why)):
         load_profile(profile(text))
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("arithmetic: must be {value, source, status}, not [", "extends: loihi1\narithmetic: {bomb}"),
+        ("neuron: must be a section, not [", "extends: loihi1\nneuron: {bomb}"),
+        ("neuron.u.bits: [", "{leaf}{bomb}}}}}}}"),
+        ("neuron.u.bits.unit: [", "extends: loihi1\nneuron: {{u: {{bits: {{value: 1, unit: {bomb}}}}}}}"),
+        ("neuron.u.bits.source: [", "extends: loihi1\nneuron: {{u: {{bits: {{value: 1, unit: bit, source: {bomb}}}}}}}"),
+        ("name: [", "extends: loihi1\nname: {bomb}"),
+    ],
+)
+def test_a_few_lines_that_name_each_other_do_not_become_a_flood(profile, place, text):
+    """Every list holds nine times the one before: 9^9 values, which must be neither built nor printed."""
+    levels = "abcdefgh"
+    lists = [f"&{c} [{', '.join(['*' + before] * 9)}]" for before, c in pairwise(levels)]
+    bomb = f"[&a [x, x, x, x, x, x, x, x, x], {', '.join(lists)}]"
+    with pytest.raises(ProfileError) as error:
+        load_profile(profile(text.format(bomb=bomb, leaf=LEAF)))
+    assert place in str(error.value)
+    assert len(str(error.value)) < 2000
+
+
+def test_only_the_first_of_many_mistakes_are_named(profile):
+    with pytest.raises(ProfileError, match=r"; and 990 more$") as error:
+        load_profile(profile({"synapse": {"weight_bits": leaf(["x"] * 1000)}}))
+    assert len(str(error.value)) < 2000
+
+
+def test_what_a_file_cannot_set_is_not_offered(profile):
+    with pytest.raises(ProfileError, match="unknown key 'x'") as error:
+        load_profile(profile({"x": 1}))
+    assert "digest" not in str(error.value)
+    assert "facts" not in str(error.value)
 
 
 def test_profiles_that_extend_each_other(profile):

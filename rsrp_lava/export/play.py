@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,24 +37,42 @@ def play(
 ) -> Played:
     """Play `episodes` evaluation episodes; those of (seed, generation) start as `engine.play` starts them.
 
-    With `record`, every spike is kept: 1 bit a neuron and simulation step in memory, a byte in the result.
+    With `record`, every spike of every episode is kept: a byte a neuron and simulation step. `play_each` keeps none.
+    """
+    events = np.zeros(len(EVENTS), np.int64)
+    played = play_each(deployment, task, episodes, seed=seed, generation=generation, record=record, events=events)
+    *results, trains = zip(*played, strict=True)
+    returns, steps, spikes = (np.array(column) for column in results)
+    return Played(returns, steps, spikes, list(trains) if record else [], dict(zip(EVENTS, events.tolist(), strict=True)))
+
+
+def play_each(
+    deployment: Deployment,
+    task: EpisodeTask,
+    episodes: int,
+    *,
+    seed: int,
+    generation: int,
+    record: bool,
+    events: np.ndarray | None = None,
+) -> Iterator[tuple[float, int, int, np.ndarray]]:
+    """`play`, one episode after the other: return, environment steps, spikes, and with `record` the spike trains.
+
+    `events`: int64, added to (kernels/arithmetic.EVENTS).
     """
     planes, constants = deployment.planes(), deployment.constants
     words, n = len(constants.excitatory), constants.n_neurons
     functions = (task.reset, task.observe, task.step)
     sizes = (task.state_size, task.random_size, task.n_observations, task.n_outputs, task.max_steps)
     key = (seed, generation, EVALUATION)
-    events = np.zeros(len(EVENTS), np.int64)
-    width = len(deployment.synapses) * words
-    recording = Recording(np.zeros((task.max_steps * constants.substeps if record else 0, width), np.uint64))
+    events = np.zeros(len(EVENTS), np.int64) if events is None else events
+    networks = len(deployment.synapses)
+    recording = Recording(np.zeros((task.max_steps * constants.substeps if record else 0, networks * words), np.uint64))
     shared = (planes, constants, deployment.mean, deployment.inverse_std, sizes, key)
     specialise(play_deployed, functions, *shared, 0, recording, events, returns=PLAYED)
-    results, trains = [], []
     for episode in range(episodes):
-        results.append(play_deployed(functions, *shared, episode, recording, events))
-        if record:
-            packed = recording.spikes[: results[-1][1] * constants.substeps]
-            bits = np.unpackbits(packed.view(np.uint8), axis=1, bitorder="little").astype(bool)
-            trains.append(bits.reshape(len(packed), -1, 64 * words)[:, :, :n].reshape(len(packed), -1))
-    returns, steps, spikes = (np.array(column) for column in zip(*results, strict=True))
-    return Played(returns, steps, spikes, trains, dict(zip(EVENTS, events.tolist(), strict=True)))
+        earned, steps, spikes = play_deployed(functions, *shared, episode, recording, events)
+        packed = recording.spikes[: steps * constants.substeps]
+        bits = np.unpackbits(packed.view(np.uint8), axis=1, bitorder="little").astype(bool)
+        train = bits.reshape(len(packed), networks, 64 * words)[:, :, :n].reshape(len(packed), networks * n)
+        yield earned, steps, spikes, train

@@ -12,7 +12,7 @@ from rsrp_lava.export.deployment import Deployment
 from rsrp_lava.export.lava import run_folder
 from rsrp_lava.export.nir_player import NirPlayer, play_graph, read_nir
 from rsrp_lava.export.npz import play_arrays, read_npz
-from rsrp_lava.export.play import Played, play
+from rsrp_lava.export.play import play_each
 from rsrp_lava.export.starts import start_of
 from rsrp_lava.tasks import EpisodeTask
 
@@ -40,8 +40,8 @@ def verify(
     """
     theirs = {"lava": _lava, "nir": _nir, "npz": _npz}[target]
     starts = _starts(deployment, task, episodes, seed, generation)
-    ours = play(deployment, task, episodes, seed=seed, generation=generation, record=True)
-    return _compare(ours, theirs(path, deployment, task, starts), progress)
+    ours = play_each(deployment, task, episodes, seed=seed, generation=generation, record=True)
+    return _compare(ours, theirs(path, deployment, task, starts), episodes, progress)
 
 
 def verify_nir(
@@ -65,8 +65,8 @@ def verify_nir(
     graph that is not ours.
     """
     starts = _starts(deployment, task, episodes, seed, generation)
-    ours = play(deployment, task, episodes, seed=seed, generation=generation, record=True)
-    return _compare(ours, _nir(Path(path), deployment, task, starts, arithmetic), progress)
+    ours = play_each(deployment, task, episodes, seed=seed, generation=generation, record=True)
+    return _compare(ours, _nir(Path(path), deployment, task, starts, arithmetic), episodes, progress)
 
 
 def _starts(
@@ -76,23 +76,29 @@ def _starts(
     return [start_of(task, n, networks, seed, generation, episode) for episode in range(episodes)]
 
 
-def _compare(ours: Played, theirs: Iterator[tuple[float, np.ndarray]], progress: Progress) -> dict[str, Any]:
-    episodes = len(ours.trains)
-    mismatches, steps, returns = 0, 0, []
-    for done, (train, (earned, spikes)) in enumerate(zip(ours.trains, theirs, strict=True), 1):
-        common = min(len(train), len(spikes))
-        mismatches += int((train[:common] != spikes[:common]).sum())
-        mismatches += int(train[common:].sum() + spikes[common:].sum())
+def _compare(
+    ours: Iterator[tuple[float, int, int, np.ndarray]],
+    theirs: Iterator[tuple[float, np.ndarray]],
+    episodes: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    mismatches, steps, spikes, returns = 0, 0, 0, []
+    for done, ((expected, _, fired, train), (earned, other)) in enumerate(zip(ours, theirs, strict=True), 1):
+        common = min(len(train), len(other))
+        mismatches += int((train[:common] != other[:common]).sum())
+        mismatches += int(train[common:].sum() + other[common:].sum())
         steps += len(train)
-        returns.append(earned)
+        spikes += fired
+        returns.append((earned, expected))
         progress(done, episodes)
+    mean_return, kernel_mean_return = np.mean(returns, axis=0).tolist()
     return {
         "episodes": episodes,
         "steps": steps,
-        "spikes": int(ours.spikes.sum()),
+        "spikes": spikes,
         "mismatches": mismatches,
-        "mean_return": float(np.mean(returns)),
-        "kernel_mean_return": float(ours.returns.mean()),
+        "mean_return": mean_return,
+        "kernel_mean_return": kernel_mean_return,
     }
 
 
