@@ -152,6 +152,11 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
+    if _is_file(name):  # what is claimed of the parent was not shown for its ablation
+        tree = {
+            "name": Path(name).stem,
+            "provenance": {"summary": f"An ablation of {parent}; compared with nothing."},
+        } | tree
     parent = str(Path(name).parent / str(parent)) if _is_file(name) and _is_file(str(parent)) else str(parent)
     return _merge(_read(parent, (*seen, name)), tree)
 

@@ -148,7 +148,7 @@ def deployment_of(
     `probabilities` replace the run's; `generation` is that of the samples' draws, by default the run's own.
     """
     probabilities = run.probabilities if probabilities is None else probabilities
-    changes: dict[str, Any] = {"profile": profile, "engine": "fused"}
+    changes: dict[str, Any] = {"profile": profile, "engine": "fused", "lava_target": "simulation"}
     if profile != run.experiment.profile:
         changes["profile_overrides"] = {}  # they were meant for another chip
     experiment = run.experiment.replace(**changes)

@@ -222,3 +222,12 @@ def test_overrides_name_leaves_that_exist(path):
 def test_an_override_is_checked_as_a_file_is():
     with pytest.raises(ProfileError, match=r"profile loihi1: neuron\.u\.bits: 99"):
         load_profile("loihi1", {"neuron.u.bits": 99})
+
+
+def test_an_ablation_does_not_inherit_what_was_shown_for_its_parent(profile):
+    mine = load_profile(profile("extends: loihi1", "narrow.yaml"))
+    assert (mine.name, mine.provenance.summary) == ("narrow", "An ablation of loihi1; compared with nothing.")
+    assert mine.provenance.not_modeled == load_profile("loihi1").provenance.not_modeled
+    assert mine.digest == load_profile("loihi1").digest
+    named = load_profile(profile("extends: loihi1\nname: mine\nprovenance: {summary: compared with a board}", "b.yaml"))
+    assert (named.name, named.provenance.summary) == ("mine", "compared with a board")
