@@ -96,6 +96,16 @@ def sum_credit(units, releases):
     return np.array(credit).reshape(releases[0].shape)
 
 
+def selected_sums(released, x, unreleased=0):
+    """Σ_i w_ji x_ib in Python integers: w = 1 where θ_ji is released, `unreleased` (0 or −1) elsewhere."""
+    total = [[0] * len(x[0]) for _ in released]
+    for j, row in enumerate(released):
+        for i, theta in enumerate(row):
+            for b, value in enumerate(x[i]):
+                total[j][b] += (1 if theta else unreleased) * int(value)
+    return np.array(total).reshape(len(released), len(x[0]))
+
+
 # --- neurons -----------------------------------------------------------------------------------------------------------
 
 
