@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -149,6 +149,76 @@ class Network:
             p.name: np.full((p.n_pre, p.n_post), 0.5, np.float32) if p.plastic else frozen[p.name].astype(np.float32)
             for p in self.projections
         }
+
+
+class LayeredOptions(BaseModel):
+    """Layers of binary weights without spikes: the paper's plain networks (Sun et al. 2025 §2.4, §3.2)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden: tuple[Annotated[int, Field(ge=1, le=32767)], ...] = Field((64,), description="neurons of the hidden layers")
+    ei: Literal["none", "1:1", "2:1", "3:1"] = Field(
+        "none", description="none: weights ±1; E:I: weights 0 and 1, of so many excitatory for every inhibitory neuron"
+    )
+    mirror_input: bool = Field(False, description="feed [x, −x], so that weights of 0 and 1 see both signs")
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        """'128,64' from the command line, one number, or a list."""
+        if isinstance(value, str):
+            return [part for part in value.split(",") if part.strip()]
+        return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@dataclass(frozen=True)
+class LayeredNetwork:
+    """A feed-forward network for `n_inputs` pixels and `n_outputs` classes, without biases.
+
+        y_l = scale_l W_l x_{l−1},   x_l = 2 relu(y_l),   scores = y of the last layer;   scale_l = 1 / √(inputs of layer l)
+
+    W is ±1, or with `ei` 0 and 1: then inhibitory hidden neurons (they come last) count −E/I times (Sun et al. 2025 §3.3;
+    released code, modules/linear.py).
+    """
+
+    options: LayeredOptions
+    n_inputs: int
+    n_outputs: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Neurons of every layer, inputs first (twice as many if they are mirrored)."""
+        return (self.n_inputs * (1 + self.options.mirror_input), *self.options.hidden, self.n_outputs)
+
+    @property
+    def signed(self) -> bool:
+        """Weights are ±1, not 0 and 1."""
+        return self.options.ei == "none"
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """`input`, `hidden…`, `readout`; of a network without hidden layers only `readout`."""
+        sizes = self.sizes
+        inner = [f"hidden{k}" for k in range(1, len(sizes) - 2)]
+        names = ["input", *(["hidden"] if len(inner) == 1 else inner), "readout"][-(len(sizes) - 1) :]
+        return tuple(Projection(name, *sizes[k : k + 2], "pre") for k, name in enumerate(names))
+
+    @property
+    def substeps(self) -> int:
+        """There is no time: one pass an image."""
+        return 1
+
+    def inhibition(self, layer: int) -> np.ndarray:
+        """float64, shape (neurons of the hidden layer,): what each neuron counts for the next layer, 1 or −E/I."""
+        n = self.sizes[layer]
+        if self.signed:
+            return np.ones(n)
+        ratio = int(self.options.ei.split(":")[0])
+        return np.where(np.arange(n) < round(n * ratio / (ratio + 1)), 1.0, -float(ratio))
+
+    def initial_probabilities(self, frozen: dict[str, np.ndarray]) -> ReleaseProbabilities:
+        """One half everywhere."""
+        return {p.name: np.full((p.n_pre, p.n_post), 0.5, np.float32) for p in self.projections}
 
 
 def release_sha256(probabilities: ReleaseProbabilities) -> str:
