@@ -1,4 +1,4 @@
-"""Labelled images to classify: `digits` (in the package), `mnist`, `fashion_mnist` and `cifar10` (from their official files).
+"""Labelled images to classify: `digits` (in the package), `mnist`, `fashion_mnist` and `cifar10` (official files).
 
 Where the files go, in which layout, and what is checked: docs/data.md.
 """

@@ -49,7 +49,8 @@ def data_set(
     """Puts a data set together: makes its arrays read-only and takes their digest."""
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
-        assert array.dtype == np.uint8 and array.flags.c_contiguous
+        assert array.dtype == np.uint8
+        assert array.flags.c_contiguous
         array.flags.writeable = False
         digest.update(f"{array.shape}\0".encode())
         digest.update(array.data)

@@ -143,20 +143,21 @@ class _Type:
         pass  # byte order and alignment, which a byte does not have
 
 
+_KNOWN = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy", "ndarray"): None,  # an argument of _reconstruct; None cannot be called
+    ("numpy", "dtype"): _Type,
+}
+
+
 class _BatchUnpickler(pickle.Unpickler):
     """Builds only dicts, lists, numbers, text and the stand-ins above."""
-
-    KNOWN = {
-        ("numpy.core.multiarray", "_reconstruct"): _Array,
-        ("numpy", "ndarray"): None,  # an argument of _reconstruct; None cannot be called
-        ("numpy", "dtype"): _Type,
-    }
 
     def __init__(self, content: bytes, where: object) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")  # written by Python 2: bytes and text alike become str
         self._where = where
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.KNOWN:
+        if (module, name) not in _KNOWN:
             refuse(self._where, f"its pickle asks for {module}.{name}, which CIFAR-10 does not need; nothing of it was run")
-        return self.KNOWN[module, name]
+        return _KNOWN[module, name]

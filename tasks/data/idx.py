@@ -33,7 +33,9 @@ def read_idx(path: Path, shape: tuple[int, ...], md5: str | None) -> np.ndarray:
     content = _read(path, size + 1)
     magic = content[:4]
     if magic != header[:4]:
-        refuse(path, f"is no IDX file of {len(shape)} dimensions (starts with 0x{magic.hex()}, expected 0x{header[:4].hex()})")
+        refuse(
+            path, f"is no IDX file of {len(shape)} dimensions (starts with 0x{magic.hex()}, expected 0x{header[:4].hex()})"
+        )
     if len(content) >= len(header) and content[: len(header)] != header:
         found = struct.unpack_from(f">{len(shape)}I", content, 4)
         refuse(path, f"holds {times(found)} values, expected {times(shape)}")
