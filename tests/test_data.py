@@ -102,9 +102,14 @@ def test_loaded_once_and_shared_read_only():
     assert digits.train.images[[0, 2]].flags.writeable
 
 
-def test_damaged_digits_are_refused(monkeypatch):
+def test_damaged_digits_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("rsrp_lava.tasks.data.digits._MD5", "0")
-    assert "digits.npz" in refused(load_data, "digits")
+    assert "digits.npz: is missing or damaged (its checksum does not match); install" in refused(load_data, "digits")
+    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+    path = tmp_path / "digits.npz"
+    assert f"{path}: is missing or damaged (no such file or directory); install" in refused(load_data, "digits")
+    path.write_bytes(b"PK\3\4 no archive")
+    assert f"{path}: is missing or damaged (" in refused(load_data, "digits")
 
 
 # --- IDX ---------------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def data_set(
 
 def refuse(where: object, problem: str) -> NoReturn:
     """`DataError` for a file whose content is not the official one."""
-    raise DataError(f"{where}: {problem}; delete it and fetch the official file again") from None
+    raise DataError(f"{where}: {problem}; put the official file in its place, or give the folder that has it") from None
 
 
 def unreadable(where: object, error: OSError) -> DataError:

@@ -12,21 +12,28 @@ image is for testing (355), the others for training (1,442). The writers of one 
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 
 import numpy as np
 
-from rsrp_lava.tasks.data.base import DataSet, Labelled, check_md5, data_set
+from rsrp_lava.errors import DataError
+from rsrp_lava.tasks.data.base import DataSet, Labelled, data_set, reason
 
 #: Of the bytes of the images, then of the labels, as stored.
 _MD5 = "7696c07daa6d85010f8268703ab8b067"
 
 
 def load_digits() -> DataSet:
-    """The data set `digits`."""
-    with resources.files("rsrp_lava.tasks.data").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
-        images, labels = stored["images"], stored["labels"]
-    check_md5("digits.npz", images.tobytes() + labels.tobytes(), _MD5)
+    """The data set `digits`; raises `DataError` if its file is not as it was installed."""
+    path = resources.files("rsrp_lava.tasks.data").joinpath("digits.npz")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            images, labels = stored["images"], stored["labels"]
+        if hashlib.md5(images.tobytes() + labels.tobytes(), usedforsecurity=False).hexdigest() != _MD5:
+            raise ValueError("its checksum does not match")
+    except Exception as error:  # a damaged archive can fail in any way
+        raise DataError(f"{path}: is missing or damaged ({reason(error)}); install rsrp-lava again") from None
     images = ((images.astype(np.uint16) * 255 + 8) // 16).astype(np.uint8)
     testing = np.zeros(len(labels), bool)
     for label in range(10):
