@@ -30,6 +30,10 @@ class CheckpointError(RunFolderError):
     """A checkpoint that is damaged, of a newer format, or of another experiment."""
 
 
+class DataError(RsrpError):
+    """A labelled data set that is unknown, missing, unreadable, damaged or not the official one."""
+
+
 class EngineError(RsrpError):
     """An engine that is unknown, unavailable here, or failed while running."""
 

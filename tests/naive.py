@@ -5,6 +5,7 @@ everywhere; the only liberty is `real`, the type every operation is rounded to: 
 """
 
 import math
+import struct
 
 import numpy as np
 
@@ -264,3 +265,15 @@ def axon_bits(synapses, synapse_bits, block_synapses, header_bits, align_bits):
             bits += 1
         total += bits
     return total
+
+
+# --- labelled data -----------------------------------------------------------------------------------------------------
+
+
+def read_idx(content):
+    """(dimensions, values as one flat list) of an IDX file of unsigned bytes, field by field."""
+    zero, kind, n_dimensions = struct.unpack_from(">HBB", content, 0)
+    assert (zero, kind) == (0, 8)
+    shape = [struct.unpack_from(">I", content, 4 + 4 * k)[0] for k in range(n_dimensions)]
+    n = math.prod(shape)
+    return shape, list(struct.unpack_from(f"{n}B", content, 4 + 4 * n_dimensions))

@@ -100,7 +100,7 @@ def test_wheel_holds_the_library_and_nothing_else(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    files = [*library("*.py"), *library("*.yaml"), *library("py.typed")]
+    files = [*library("*.py"), *library("*.yaml"), *library("*.npz"), *library("py.typed")]
     modules = {f"{name}.py" for name in SETUPTOOLS["py-modules"]}
     assert packed == modules | {f"{package.replace('.', '/')}/{file.name}" for package, file in files}
     assert "rsrp_lava/py.typed" in packed
