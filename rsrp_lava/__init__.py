@@ -3,7 +3,6 @@
 from rsrp_lava.deploying import deploy
 from rsrp_lava.errors import (
     CheckpointError,
-    DataError,
     EngineError,
     ExperimentError,
     MappingError,
@@ -24,7 +23,6 @@ __version__ = "0.1.0"
 __all__ = [
     "RULES",
     "CheckpointError",
-    "DataError",
     "EngineError",
     "Experiment",
     "ExperimentError",

@@ -21,6 +21,8 @@ from rsrp_lava.errors import ExperimentError, RsrpError, counted
 from rsrp_lava.experiment import RULES, Experiment, read_yaml
 from rsrp_lava.export import RELEASE_MODES
 from rsrp_lava.hardware_profiles.loader import parse_yaml
+from rsrp_lava.network import LayeredOptions
+from rsrp_lava.reporting.progress import shown_return
 from rsrp_lava.reporting.tables import mapping_tables, profile_line, profile_table
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
@@ -70,9 +72,16 @@ def _setting(field: str, kind: str = "", *names: str) -> Any:
     return typer.Option(*names, help=f"{description}.", show_default=False, metavar=kind or None)
 
 
+def _layer(field: str, kind: str, *names: str) -> Any:
+    """An option for a field of `LayeredOptions`."""
+    description = LayeredOptions.model_fields[field].description
+    return typer.Option(*names, help=f"{description} (tasks that classify).", show_default=False, metavar=kind or None)
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`rsrp-lava train cartpole --until 500`\n\n"
+    "`rsrp-lava train digits --hidden 64`\n\n"
     "`rsrp-lava train cartpole --population 2048 --optimizer adam --learning-rate 0.15 --out runs/adam`\n\n"
     "`rsrp-lava train --resume runs/adam --generations 200`"
 )
@@ -94,6 +103,14 @@ def train(
     p_bits: Annotated[str | None, _setting("p_bits", "integer|auto")] = None,
     reservoir: Annotated[bool | None, _setting("reservoir", "", "--reservoir/--no-reservoir")] = None,
     evaluation_episodes: Annotated[str | None, _setting("evaluation_episodes", "integer")] = None,
+    evaluate_every: Annotated[str | None, _setting("evaluate_every", "integer")] = None,
+    reward: Annotated[str | None, _setting("reward", "name")] = None,
+    batch: Annotated[str | None, _setting("batch", "integer")] = None,
+    data_sampling: Annotated[str | None, _setting("data_sampling", "name")] = None,
+    data: Annotated[str | None, _setting("data", "folder")] = None,
+    hidden: Annotated[str | None, _layer("hidden", "list")] = None,
+    ei: Annotated[str | None, _layer("ei", "ratio")] = None,
+    mirror_input: Annotated[bool | None, _layer("mirror_input", "", "--mirror-input/--no-mirror-input")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
@@ -124,9 +141,17 @@ def train(
         "p_bits": p_bits,
         "reservoir": reservoir,
         "evaluation_episodes": evaluation_episodes,
+        "evaluate_every": evaluate_every,
+        "reward": reward,
+        "batch": batch,
+        "data_sampling": data_sampling,
+        "data": data,
     }
     settings = {name: value for name, value in given.items() if value is not None}
     from_file = read_yaml(config) if config else {}
+    layers = {"hidden": hidden, "ei": ei, "mirror_input": mirror_input}
+    if any(value is not None for value in layers.values()):
+        settings["layers"] = {**from_file.get("layers", {}), **{k: v for k, v in layers.items() if v is not None}}
     if resume:
         experiment = RunFolder.open(resume).experiment.replace(**{**from_file, **settings})
     elif "task" in settings or "task" in from_file:
@@ -176,7 +201,7 @@ def _report(result: Result, until: float | None) -> None:
         _say(f"stopped after generation {summary['generations']}; {again}{goal}")
     elif until is not None and score >= until and summary["generations"] < result.experiment.generations:
         _say(f"--until {until:g} is reached; {again}")
-    evaluated = "not evaluated" if score is None else f"evaluation {score:.1f} ± {summary['eval_std']:.1f}"
+    evaluated = "not evaluated" if score is None else f"evaluation {shown_return(score, summary['eval_std'])}"
     _say(f"{evaluated} after {generations}, {summary['seconds']:.1f} s; run folder: {result.run}")
 
 
@@ -190,10 +215,13 @@ def evaluate(
 ) -> None:
     """Play deterministic episodes with a trained network: every synapse with probability above ½ releases."""
     report = evaluate_run(run, episodes=episodes, seed=seed, threads=threads)
-    _say(
-        f"{report['task']}: mean return {report['mean_return']:.1f} ± {report['std_return']:.1f} "
-        f"({report['min_return']:.0f} to {report['max_return']:.0f}) over {counted(report['episodes'], 'episode')}"
-    )
+    if isinstance(tasks.get_task(report["task"]), tasks.ClassifyTask):
+        _say(f"{report['task']}: accuracy {report['mean_return']:.4f} on {report['episodes']:,} test images")
+    else:
+        _say(
+            f"{report['task']}: mean return {report['mean_return']:.1f} ± {report['std_return']:.1f} "
+            f"({report['min_return']:.0f} to {report['max_return']:.0f}) over {counted(report['episodes'], 'episode')}"
+        )
     if as_json:
         _print(json.dumps(report))
 

@@ -18,7 +18,7 @@ from rsrp_lava.export.verify import verify as verify_export
 from rsrp_lava.mapping import check
 from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.runs import Run, load_run
-from rsrp_lava.tasks import EpisodeTask, get_task
+from rsrp_lava.tasks import EpisodeTask, get_episode_task
 
 #: What `deploy` writes, by name.
 TARGETS = {
@@ -85,7 +85,7 @@ def deploy(
             f"samples: {samples} networks of {neurons} neurons would be one matrix of {samples * neurons:,} neurons, limit "
             f"{_MOST_NEURONS:,}; take at most {_MOST_NEURONS // neurons}, or --to npz, which keeps networks apart"
         )
-    task = get_task(run.experiment.task)
+    task = get_episode_task(run.experiment.task, "deploy")
     sizes = sorted({min(2**k, samples) for k in range(samples.bit_length() + 1)})
     report: dict[str, Any] = {
         "run": str(run.path),

@@ -18,13 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.hardware_profiles import Profile, load_profile
 from rsrp_lava.hardware_profiles.loader import parse_yaml
+from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.mapping.release import ReleaseDraw
-from rsrp_lava.network import Network, NetworkOptions, refuse_bool
-from rsrp_lava.tasks import get_task, recipe, task_names
+from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions, refuse_bool
+from rsrp_lava.tasks import ClassifyTask, get_task, recipe, task_names
 
 #: Rules by name, with the line `rsrp-lava rules` prints.
 RULES = {"rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)"}
@@ -35,7 +36,9 @@ ENGINES = {
 }
 
 #: Fields that do not change what is computed, only how much of it or how fast; they may differ when a run is resumed.
-_NOT_IN_FINGERPRINT = ("generations", "engine", "lava_target")
+_NOT_IN_FINGERPRINT = ("generations", "engine", "lava_target", "evaluate_every", "data")
+#: Fields of tasks that classify; others have them at their defaults, and not in their fingerprint.
+_OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
 
 
 #: What is given to `train` instead of being a setting.
@@ -78,10 +81,29 @@ class _Fields(BaseModel):
     )
     reservoir: bool = Field(False, description="freeze the recurrent synapses at a draw; input and readout learn")
     evaluation_episodes: int = Field(128, ge=1, le=2**20, description="deterministic episodes an evaluation")
+    evaluate_every: int = Field(1, ge=1, description="generations from one evaluation to the next")
+    reward: str = Field("soft_recall", description="of a batch of images: soft_recall, accuracy, recall or cross_entropy")
+    batch: int = Field(64, ge=1, le=2**16, description="images a network sees a generation")
+    data_sampling: Literal["shared", "independent"] = Field(
+        "shared", description="shared: all networks see the same images; independent: each draws its own"
+    )
+    data: str | None = Field(None, description="folder of the images (docs/data.md)")
     network: NetworkOptions = NetworkOptions()
+    layers: LayeredOptions = LayeredOptions()
 
     @field_validator(
-        *("seed", "population", "generations", "learning_rate", "decay", "epsilon", "p_bits", "evaluation_episodes"),
+        *(
+            "seed",
+            "population",
+            "generations",
+            "learning_rate",
+            "decay",
+            "epsilon",
+            "p_bits",
+            "evaluation_episodes",
+            "evaluate_every",
+            "batch",
+        ),
         mode="before",
     )
     @classmethod
@@ -100,9 +122,11 @@ class _Fields(BaseModel):
             ("engine", self.engine, ENGINES),
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("reward_transform", self.reward_transform, TRANSFORMS),
+            ("reward", self.reward, REWARDS),
         ):
             if name not in known:
                 raise ValueError(unknown_name(what, name, known))
+        self._check_kind()
         if self.lava_target != "simulation" and self.engine != "lava":
             raise ValueError(
                 f"lava_target: {self.lava_target} is for engine lava, not {self.engine}; "
@@ -128,6 +152,20 @@ class _Fields(BaseModel):
                 f"raise epsilon to at least {2.0 ** -(bits + 1):g}, or p_bits (up to 32)"
             )
         return self
+
+    def _check_kind(self) -> None:
+        """Settings that the kind of task has no use for are refused, not ignored."""
+        if isinstance(get_task(self.task), ClassifyTask):
+            for name in ("engine", "profile", "reservoir", "network"):
+                if getattr(self, name) != _Fields.model_fields[name].default:
+                    raise ValueError(f"{name}: {self.task} is classified by networks without spikes; leave {name} out")
+            scope, kind = self.hardware.release.scope, self.hardware.release.generator.kind
+            if (scope, kind) != ("synapse", "counter"):
+                raise ValueError(f"release: {self.task} is classified with ideal random bits; leave scope and generator out")
+            return
+        for name in _OF_CLASSIFIERS:
+            if getattr(self, name) != _Fields.model_fields[name].default:
+                raise ValueError(f"{name}: is for tasks that classify images; {self.task} has episodes, leave {name} out")
 
     @functools.cached_property  # a file that is edited meanwhile does not change a running experiment
     def hardware(self) -> Profile:
@@ -177,6 +215,8 @@ class Experiment(_Fields):
     def fingerprint(self) -> str:
         """SHA-256 of every setting that decides the release probabilities; length of training and engine do not."""
         settings = {name: value for name, value in self.model_dump().items() if name not in _NOT_IN_FINGERPRINT}
+        if not isinstance(get_task(self.task), ClassifyTask):
+            settings = {name: value for name, value in settings.items() if name not in _OF_CLASSIFIERS}
         settings["profile"] = self.hardware.digest  # what the profile says, not what it is called
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
@@ -205,9 +245,11 @@ class Experiment(_Fields):
             parts.append(" ".join([Path(self.profile).stem, *overrides]))
         return ", ".join(parts)
 
-    def build_network(self) -> Network:
+    def build_network(self) -> Network | LayeredNetwork:
         """The network this experiment trains."""
         task = get_task(self.task)
+        if isinstance(task, ClassifyTask):
+            return LayeredNetwork(self.layers, task.n_inputs, task.n_outputs)
         return Network(self.network, task.n_observations, task.n_outputs, self.reservoir)
 
     def build_rule(self) -> Rsrp:
@@ -284,7 +326,8 @@ def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
     location = [str(part) for part in mistake["loc"] if part not in ("float", "int", "literal['auto']", "constrained-int")]
     path = ".".join(location)
     if mistake["type"] == "extra_forbidden":
-        model = NetworkOptions if location[0] == "network" and len(location) > 1 else _Fields
+        models = {"network": NetworkOptions, "layers": LayeredOptions}
+        model: type[BaseModel] = models.get(location[0], _Fields) if len(location) > 1 else _Fields
         known = {name: ".".join([*location[:-1], name]) for name in model.model_fields}
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{known[close[0]]}'?" if close else f"known: {', '.join(known.values())}"

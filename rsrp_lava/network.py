@@ -110,6 +110,11 @@ class Network:
         )
 
     @property
+    def n_observed(self) -> int:
+        """Observations whose running mean and deviation are kept."""
+        return self.n_inputs
+
+    @property
     def excitatory(self) -> np.ndarray:
         """bool, shape (n_neurons,): the first round(ratio · n) neurons excite, the others inhibit."""
         o = self.options
@@ -207,6 +212,11 @@ class LayeredNetwork:
     def substeps(self) -> int:
         """There is no time: one pass an image."""
         return 1
+
+    @property
+    def n_observed(self) -> int:
+        """None: pixels are normalised by what is known of the data set."""
+        return 0
 
     def inhibition(self, layer: int) -> np.ndarray:
         """float64, shape (neurons of the hidden layer,): what each neuron counts for the next layer, 1 or −E/I."""

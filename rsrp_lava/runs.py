@@ -20,6 +20,7 @@ from rsrp_lava.mapping import MappedNetwork, check, quantise
 from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.reporting.plots import draw_curves
 from rsrp_lava.run_folder import RunFolder, replace_file
+from rsrp_lava.tasks import get_episode_task
 from rsrp_lava.training import Record, State
 
 
@@ -47,12 +48,12 @@ def load_run(path: str | Path) -> Run:
 def evaluate(
     run: Run | str | Path, *, episodes: int | None = None, seed: int | None = None, threads: int | None = None
 ) -> dict[str, Any]:
-    """Play deterministic episodes, θ = [ρ > ½], with a trained network.
+    """Play deterministic episodes, θ = [ρ > ½], with a trained network; of a classifier, the accuracy on test images.
 
     Parameters
     ----------
     run : a run or its folder
-    episodes : how many; by default as many as in training
+    episodes : how many (test images: the first so many, all at most); by default as many as in training
     seed : of the starts; by default the run's own, which repeats its last evaluation exactly
 
     Returns
@@ -75,7 +76,7 @@ def evaluate(
     return {
         "task": run.experiment.task,
         "seed": seed,
-        "episodes": episodes,
+        "episodes": len(returns),
         "mean_return": float(np.mean(returns)),
         "std_return": float(np.std(returns)),
         "min_return": float(np.min(returns)),
@@ -108,6 +109,7 @@ def map_run(
     run = run if isinstance(run, Run) else load_run(run)
     if profile is None:
         profile, overrides = run.experiment.profile, {**run.experiment.profile_overrides, **(overrides or {})}
+    get_episode_task(run.experiment.task, "map")
     quantised = quantise(run.experiment.build_network(), load_profile(profile, overrides))
     return check(quantised, run.probabilities, strict=strict)
 
@@ -159,7 +161,10 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
 
 def _returns(runs: list[Run]) -> tuple[np.ndarray, np.ndarray]:
     """Generations, and evaluation returns, shape (runs, generations)."""
-    returns = [{record["generation"]: record["evaluation_return"] for record in run.metrics} for run in runs]
+    returns = [
+        {record["generation"]: record["evaluation_return"] for record in run.metrics if "evaluation_return" in record}
+        for run in runs
+    ]
     generations = sorted(set().union(*returns))
     rows = [np.interp(generations, sorted(values), [values[at] for at in sorted(values)]) for values in returns]
     return np.array(generations), np.array(rows)

@@ -24,8 +24,9 @@ from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update, entropy_bits, release_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
-from rsrp_lava.network import Network, Projection, ReleaseProbabilities, release_sha256
+from rsrp_lava.network import LayeredNetwork, Network, Projection, ReleaseProbabilities, release_sha256
 from rsrp_lava.run_folder import Checkpoint, RunFolder
+from rsrp_lava.tasks import ClassifyTask, get_task
 
 #: One generation's record: a line of metrics.jsonl.
 Record = dict[str, Any]
@@ -54,7 +55,7 @@ class State:
         frozen = {p.name: reservoir_release(p, experiment.seed) for p in network.projections if not p.plastic}
         probabilities = network.initial_probabilities(frozen)
         optimizer = {p.name: rule.optimizer.start((p.n_pre, p.n_post)) for p in network.projections if p.plastic}
-        return cls(0, probabilities, optimizer, Normaliser.start(network.n_inputs))
+        return cls(0, probabilities, optimizer, Normaliser.start(network.n_observed))
 
     def to_checkpoint(self, experiment: Experiment) -> Checkpoint:
         """The state as arrays and numbers."""
@@ -140,7 +141,8 @@ def train(
         if progress is True:
             from rsrp_lava.reporting.progress import TerminalProgress
 
-            progress = TerminalProgress(experiment.title, experiment.generations)
+            steps = "images" if isinstance(get_task(experiment.task), ClassifyTask) else "env steps"
+            progress = TerminalProgress(experiment.title, experiment.generations, steps=steps)
             close_progress, announce_stop = progress.close, progress.stopping
         played = folder.read_metrics() if folder else []
         metrics = [record for record in played if record["generation"] < state.generation]
@@ -193,15 +195,10 @@ class _Training:
         state = self.state
         while True:
             started = time.perf_counter()
-            evaluation = self.engine.play(
-                state.probabilities,
-                state.normaliser,
-                state.generation,
-                self.experiment.evaluation_episodes,
-                deterministic=True,
-            )
             done = state.generation >= self.experiment.generations
-            reached = until is not None and evaluation.returns.mean() >= until
+            due = done or state.generation % self.experiment.evaluate_every == 0
+            evaluation = self._evaluate() if due else None
+            reached = until is not None and evaluation is not None and evaluation.returns.mean() >= until
             if done or reached or stop:
                 break
             record = _generation(self.experiment, self.engine, self.pool, state, evaluation)
@@ -211,7 +208,12 @@ class _Training:
             if self.folder:
                 self.folder.save_checkpoint(state.to_checkpoint(self.experiment))
             self.report(record)
-        self._note(_final_record(state, evaluation))
+        self._note(_final_record(state, evaluation or self._evaluate()))
+
+    def _evaluate(self) -> Outcome:
+        state = self.state
+        samples = self.experiment.evaluation_episodes
+        return self.engine.play(state.probabilities, state.normaliser, state.generation, samples, deterministic=True)
 
     def _note(self, record: Record) -> None:
         self.metrics.append(record)
@@ -232,7 +234,7 @@ def _compile(experiment: Experiment, engine: Engine, state: State) -> float:
     return time.perf_counter() - started
 
 
-def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: State, evaluation: Outcome) -> Record:
+def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: State, evaluation: Outcome | None) -> Record:
     """One generation of RSRP; `state` moves on by one. Returns its record."""
     entropy = {name: entropy_bits(rho) for name, rho in state.probabilities.items()}
     sampled = engine.play(state.probabilities, state.normaliser, state.generation, experiment.population)
@@ -246,18 +248,20 @@ def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: St
     state.normaliser, state.previous_mean = normaliser, mean
     state.sampled_return = float(np.nanmean(sampled.returns))
     state.env_steps += int(sampled.steps.sum())
-    state.substeps += int(sampled.steps.sum() + evaluation.steps.sum()) * engine.network.substeps
+    played = int(sampled.steps.sum()) + (int(evaluation.steps.sum()) if evaluation else 0)
+    state.substeps += played * engine.network.substeps
     record = {
         "generation": state.generation,
         "sampled_return": state.sampled_return,
         "sampled_std": float(np.nanstd(sampled.returns)),
-        **_evaluation_record(evaluation),
+        **(_evaluation_record(evaluation) if evaluation else {}),
         "entropy_bits": entropy,
         "env_steps": state.env_steps,
     }
     profile = experiment.hardware
     if profile.arithmetic == "integer":
-        record["events"] = dict(zip(EVENTS, (sampled.events + evaluation.events).tolist(), strict=True))
+        events = sampled.events + (evaluation.events if evaluation else 0)
+        record["events"] = dict(zip(EVENTS, events.tolist(), strict=True))
     if profile.learning_storage.p_bits is not None:
         record |= _storage_record(updates)
     state.generation += 1
@@ -272,7 +276,9 @@ def _storage_record(updates: dict[str, Update]) -> Record:
     return {"lost_updates": lost / max(1, asked), "stuck": stuck / sum(rho.size for rho in plastic)}
 
 
-def _learn(experiment: Experiment, network: Network, pool: Threads, state: State, sampled: Outcome) -> dict[str, Update]:
+def _learn(
+    experiment: Experiment, network: Network | LayeredNetwork, pool: Threads, state: State, sampled: Outcome
+) -> dict[str, Update]:
     """Rank, broadcast, update: what every plastic projection becomes."""
     rule, draw = experiment.build_rule(), experiment.build_draw()
     broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
@@ -379,6 +385,7 @@ def _draw_curves(folder: RunFolder) -> None:
 
 
 def _summary(experiment: Experiment, state: State, metrics: list[Record], folder: RunFolder | None) -> dict[str, Any]:
+    classifies = isinstance(get_task(experiment.task), ClassifyTask)
     last = metrics[-1] if metrics and metrics[-1]["generation"] == state.generation else {}  # else not evaluated yet
     return {
         "task": experiment.task,
@@ -395,4 +402,5 @@ def _summary(experiment: Experiment, state: State, metrics: list[Record], folder
         "network_substeps_per_second": round(state.substeps / state.seconds) if state.seconds else None,
         "release_sha256": release_sha256(state.probabilities),
         "run": str(folder.path) if folder else None,
+        **({"final_test_accuracy": last.get("evaluation_return")} if classifies else {}),
     }

@@ -6,7 +6,7 @@ if __name__ != "rsrp_lava.tasks":
         "and import it by that name"
     )
 
-from rsrp_lava.tasks.base import EpisodeTask
-from rsrp_lava.tasks.registry import get_task, recipe, task_names
+from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, Task
+from rsrp_lava.tasks.registry import get_episode_task, get_task, recipe, task_names
 
-__all__ = ["EpisodeTask", "get_task", "recipe", "task_names"]
+__all__ = ["ClassifyTask", "EpisodeTask", "Task", "get_episode_task", "get_task", "recipe", "task_names"]

@@ -31,3 +31,19 @@ class EpisodeTask:
     step: Callable
     #: The same task in Gymnasium, for hosts that run without this package; None if there is none.
     gymnasium_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ClassifyTask:
+    """Labelled images: pixels → scores → reward of a batch; `tasks.data` has the images, under the task's name."""
+
+    name: str
+    summary: str
+    n_inputs: int
+    n_outputs: int
+    n_test: int
+    #: Accuracy and rewards are parts of 1.
+    return_scale: float = 1.0
+
+
+Task = EpisodeTask | ClassifyTask

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from rsrp_lava.errors import ExperimentError, unknown_name
-from rsrp_lava.tasks import cartpole
-from rsrp_lava.tasks.base import EpisodeTask
+from rsrp_lava.tasks import cartpole, classify
+from rsrp_lava.tasks.base import EpisodeTask, Task
 
-_TASKS = {task.name: task for task in (cartpole.TASK,)}
+_TASKS: dict[str, Task] = {task.name: task for task in (cartpole.TASK, *classify.TASKS)}
 
 
 def task_names() -> list[str]:
@@ -19,11 +19,20 @@ def task_names() -> list[str]:
     return sorted(_TASKS)
 
 
-def get_task(name: str) -> EpisodeTask:
+def get_task(name: str) -> Task:
     """The task of that name; `ExperimentError` names the nearest one if there is none."""
     if name not in _TASKS:
         raise ExperimentError(unknown_name("task", name, _TASKS))
     return _TASKS[name]
+
+
+def get_episode_task(name: str, what: str) -> EpisodeTask:
+    """The task of that name, for `what`, which needs episodes; `ExperimentError` if it has none."""
+    task = get_task(name)
+    if not isinstance(task, EpisodeTask):
+        episodes = ", ".join(sorted(known.name for known in _TASKS.values() if isinstance(known, EpisodeTask)))
+        raise ExperimentError(f"task {name}: has no episodes, and {what} knows only tasks that do ({episodes})")
+    return task
 
 
 def recipe(name: str) -> dict[str, Any]:

@@ -277,3 +277,37 @@ def read_idx(content):
     shape = [struct.unpack_from(">I", content, 4 + 4 * k)[0] for k in range(n_dimensions)]
     n = math.prod(shape)
     return shape, list(struct.unpack_from(f"{n}B", content, 4 + 4 * n_dimensions))
+
+
+def layered_scores(network, released, images, mean, std):
+    """Scores of a layered network, float64, shape (classes, batch); images: uint8, shape (batch, pixels)."""
+    x = ((images / 255 - mean) / std).T
+    if network.options.mirror_input:
+        x = np.concatenate([x, -x])
+    for layer, projection in enumerate(network.projections):
+        if layer > 0:
+            x = 2 * np.maximum(x, 0)
+            n, ratio = len(x), None if network.options.ei == "none" else int(network.options.ei[0])
+            for j in range(n):
+                if ratio is not None and j >= round(n * ratio / (ratio + 1)):
+                    x[j] *= -ratio
+        theta = released[projection.name].T.astype(float)
+        weights = 2 * theta - 1 if network.options.ei == "none" else theta
+        x = weights @ x / np.sqrt(projection.n_pre)
+    return x
+
+
+def classification_reward(kind, scores, labels):
+    """Sun et al. 2025 §2.5, one image at a time."""
+    gains = {}
+    for image, label in enumerate(labels):
+        column = scores[:, image].astype(float)
+        rank = sum(score >= column[label] for score in column)
+        if kind == "cross_entropy":
+            gain = column[label] - column.max() - np.log(np.exp(column - column.max()).sum())
+        else:
+            gain = 5 / (5 + rank) if kind == "soft_recall" else float(column.argmax() == label)
+        gains.setdefault(label, []).append(gain)
+    if kind in ("accuracy", "cross_entropy"):
+        return float(np.mean([gain for of_class in gains.values() for gain in of_class]))
+    return float(np.mean([np.mean(of_class) for of_class in gains.values()]))

@@ -10,7 +10,7 @@ import numpy as np
 
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update
-from rsrp_lava.network import Network, ReleaseProbabilities
+from rsrp_lava.network import LayeredNetwork, Network, ReleaseProbabilities
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Engine(Protocol):
     """Evaluates samples of a network. `play` has no side effects: the same arguments give the same bits."""
 
     name: str
-    network: Network
+    network: Network | LayeredNetwork
     #: Holds the signal's number once someone asked to stop; an engine may then give up a `play` with `Interrupted`.
     stop: Sequence[int]
     stopping: str  #: what to tell the user who asked to stop

@@ -23,6 +23,8 @@ TASK = 1001
 RESERVOIR = 1002
 #: Rounding of stored probabilities: projection k draws from ROUNDING + k.
 ROUNDING = 3000
+#: Which images a generation (every sample of it: BATCHES + 1) sees.
+BATCHES = 4000
 #: Added to MEMBRANE and TASK for evaluation episodes, so that they never share a start with a training sample.
 EVALUATION = 1000
 

@@ -1,7 +1,7 @@
 """Rewards of a classifier: one number from its scores of a batch (Sun et al. 2025 §2.5; released code, ec_mnist.py).
 
-Scores are float32, shape (classes, batch). Classes are averaged over those that occur in the batch, images in their order, so a
-reward is the same bits on every thread and machine (cross entropy as far as the C library's exp and log are).
+Scores are float32, shape (classes, batch). Classes are averaged over those that occur in the batch, images in their order,
+so a reward is the same bits on every thread and machine (cross entropy as far as the C library's exp and log are).
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ def rank_of(scores, image, label):
 
 
 @njit(nogil=True)
+def is_hit(scores, image, label):
+    """Whether the true class is the answer: the first of the largest scores. A NaN score is never the answer."""
+    true = scores[label, image]
+    if math.isnan(true):
+        return False
+    for c in range(scores.shape[0]):
+        if scores[c, image] > true or (c < label and scores[c, image] == true):
+            return False
+    return True
+
+
+@njit(nogil=True)
 def log_probability(scores, image, label):
     """log softmax of the true class, in float64."""
     largest = -math.inf
@@ -47,8 +59,8 @@ def reward(kind, scores, labels):
     """The reward of one network for a batch.
 
         soft_recall:    mean over classes of mean over their images of 5 / (5 + rank)      at most 5/6
-        recall:         the same of [rank = 1]
-        accuracy:       mean over images of [rank = 1]
+        recall:         the same of [the true class is the answer]
+        accuracy:       mean over images of [the true class is the answer]
         cross_entropy:  mean over images of log softmax of the true class
 
     Parameters
@@ -62,9 +74,10 @@ def reward(kind, scores, labels):
         label = np.int64(labels[image])
         if kind == 3:
             gain = log_probability(scores, image, label)
+        elif kind == 0:
+            gain = 5.0 / (5.0 + rank_of(scores, image, label))
         else:
-            rank = rank_of(scores, image, label)
-            gain = 5.0 / (5.0 + rank) if kind == 0 else np.float64(rank == 1)
+            gain = np.float64(is_hit(scores, image, label))
         gained[label] += gain
         seen[label] += 1.0
     if kind == 1 or kind == 3:

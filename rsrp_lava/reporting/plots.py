@@ -25,7 +25,7 @@ def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | 
     played = [record for record in metrics if "sampled_return" in record]
     for records, key, label, colour in (
         (played, "sampled", "sampled networks", COLOURS[4]),
-        (metrics, "evaluation", "evaluation (release where ρ > ½)", COLOURS[0]),
+        ([r for r in metrics if "evaluation_return" in r], "evaluation", "evaluation (release where ρ > ½)", COLOURS[0]),
     ):
         generations = [record["generation"] for record in records]
         mean = np.array([record[f"{key}_return"] for record in records])

@@ -21,12 +21,14 @@ _LEFT_OUT_FIRST = ("bar", "entropy", "speed", "sampled", "evaluation")
 class TerminalProgress:
     """Callable with a generation's record; draws generation, sampled and evaluation mean, entropy, speed, time left."""
 
-    def __init__(self, title: str, generations: int, console: Console | None = None) -> None:
+    def __init__(self, title: str, generations: int, console: Console | None = None, steps: str = "env steps") -> None:
+        self._steps = steps
         self._console = console or Console(stderr=True)
         self._total = generations
         self._first: dict[str, Any] | None = None
         self._last_line = 0.0
         self._unprinted = ""
+        self._evaluation = "not yet"
         self._live: Live | None = None
         self._console.print(
             f"training {title} (the first run compiles for some seconds)", highlight=False, markup=False, soft_wrap=True
@@ -54,18 +56,20 @@ class TerminalProgress:
         assert self._first is not None
         done = record["generation"] + 1
         filled = round(20 * done / self._total)
+        if "evaluation_return" in record:
+            self._evaluation = shown_return(record["evaluation_return"], record["evaluation_std"])
         parts = {
             "generation": f"generation {done}/{self._total}",
             "bar": "━" * filled + "·" * (20 - filled),
-            "sampled": f"sampled {record['sampled_return']:.1f}",
-            "evaluation": f"evaluation {record['evaluation_return']:.1f} ± {record['evaluation_std']:.1f}",
+            "sampled": f"sampled {shown_return(record['sampled_return'])}",
+            "evaluation": f"evaluation {self._evaluation}",
             "entropy": "entropy " + " ".join(f"{name} {bits:.2f}" for name, bits in record["entropy_bits"].items()),
         }
         played, elapsed = record["generation"] - self._first["generation"], now - self._first["at"]
         if played and elapsed > 0:
             speed = (record["env_steps"] - self._first["env_steps"]) / elapsed
             left = elapsed / played * (self._total - done)
-            parts |= {"speed": f"{speed:,.0f} env steps/s", "left": f"{_clock(left)} left"}
+            parts |= {"speed": f"{speed:,.0f} {self._steps}/s", "left": f"{_clock(left)} left"}
         return parts
 
     def _print_line(self) -> None:
@@ -82,6 +86,13 @@ class TerminalProgress:
         if self._live is not None:
             self._live.stop()
         self._print_line()
+
+
+def shown_return(mean: float, std: float | None = None) -> str:
+    """A return, or an accuracy or reward of at most 1 (of which a deviation over images says nothing)."""
+    if abs(mean) <= 1:
+        return f"{mean:.3f}"
+    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
 
 
 def _fit(parts: dict[str, str], width: int) -> str:

@@ -34,7 +34,7 @@ from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.runs import Run
 from rsrp_lava.studies.runner import Cell, Row
-from rsrp_lava.tasks import get_task
+from rsrp_lava.tasks import get_episode_task
 from rsrp_lava.training import train
 
 #: Axes of the study, with the line that says what each is.
@@ -162,7 +162,7 @@ def cells(task: str, o: QuantizationOptions, threads: int | None = None) -> list
 
 def goal_of(task: str, o: QuantizationOptions) -> float:
     """The return that counts as learned."""
-    return 0.95 * get_task(task).return_scale if o.goal is None else o.goal
+    return 0.95 * get_episode_task(task, "study quantization").return_scale if o.goal is None else o.goal
 
 
 #: Columns, the experiment, and for a deployment the arguments of `deployment_values`.
@@ -266,7 +266,7 @@ def training_values(run: Run, goal: float, threads: int | None = None) -> Row:
     `first_step`: root mean square of the change that the first generation asks for, all synapses, before rounding.
     """
     played = [record for record in run.metrics if "sampled_return" in record]
-    last, best = run.metrics[-1], [r["generation"] for r in run.metrics if r["evaluation_return"] >= goal]
+    last, best = run.metrics[-1], [r["generation"] for r in run.metrics if r.get("evaluation_return", -np.inf) >= goal]
     values: Row = {
         "learning_rate": run.experiment.resolved_learning_rate,
         "generations": run.generation,
@@ -308,7 +308,7 @@ def deployment_values(
 
     128 episodes in 16 pieces of 8; each piece draws its samples anew. `final_std` is over episodes, as in training.
     """
-    task = get_task(run.experiment.task)
+    task = get_episode_task(run.experiment.task, "a deployment")
     storage = Storage(bits, "nearest", zero=True, one=True)
     rounded = {name: storage.store(rho.astype(np.float64), (0, 0, 0)) for name, rho in run.probabilities.items()}
     returns = np.empty((_PIECES, _EPISODES_A_PIECE))

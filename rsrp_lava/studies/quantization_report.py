@@ -103,7 +103,7 @@ class Report:
                 yield {
                     "run": row["run"],
                     "generation": record["generation"],
-                    "evaluation_return": record["evaluation_return"],
+                    "evaluation_return": record.get("evaluation_return"),
                     "sampled_return": record.get("sampled_return"),
                     "lost_updates": record.get("lost_updates"),
                     "stuck": record.get("stuck"),

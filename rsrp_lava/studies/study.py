@@ -11,7 +11,7 @@ from typing import IO, Any
 from rsrp_lava.errors import ExperimentError, RunFolderError, unknown_name
 from rsrp_lava.studies import quantization, quantization_report
 from rsrp_lava.studies.runner import RUNS, Progress, Row, StudyFolder, read_study, run_cells, to_csv
-from rsrp_lava.tasks import get_task
+from rsrp_lava.tasks import get_episode_task
 
 #: Studies by name, with the line that says what each is.
 STUDIES = {"quantization": "what few-bit probabilities do to learning, and to a trained network on a chip"}
@@ -68,7 +68,7 @@ def study(
     task = task or known.get("task")
     if task is None:
         raise ExperimentError("study: no task given; name one (rsrp-lava tasks)")
-    get_task(task)
+    get_episode_task(task, f"study {name}")
     given = {**known.get("options", {}), **{option: value for option, value in options.items() if value is not None}}
     chosen = quantization.options(**given)
     cells = quantization.cells(task, chosen, threads)
