@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "tasks": {"kernels", "errors"},
     "processes": {"kernels", "hardware_profiles", "errors"},
     "mapping": {"network", "hardware_profiles", "kernels", "errors"},
+    "engines.batches": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
     "engines.fused": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
     "export": {"network", "mapping", "kernels", "hardware_profiles", "tasks", "errors"},
     "reporting": {"network", "mapping", "hardware_profiles", "errors"},
