@@ -153,7 +153,7 @@ def deployment_of(
         changes["profile_overrides"] = {}  # they were meant for another chip
     experiment = run.experiment.replace(**changes)
     return build_deployment(
-        experiment.build_network(),
+        experiment.spiking_network("deploy"),
         experiment.hardware,
         probabilities,
         run.normaliser.mean,

@@ -25,7 +25,7 @@ from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions, refuse_bool
-from rsrp_lava.tasks import ClassifyTask, get_task, recipe, task_names
+from rsrp_lava.tasks import ClassifyTask, get_episode_task, get_task, recipe, task_names
 
 #: Rules by name, with the line `rsrp-lava rules` prints.
 RULES = {"rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)"}
@@ -252,6 +252,13 @@ class Experiment(_Fields):
             return LayeredNetwork(self.layers, task.n_inputs, task.n_outputs)
         return Network(self.network, task.n_observations, task.n_outputs, self.reservoir)
 
+    def spiking_network(self, what: str) -> Network:
+        """The network, for `what`, which needs spikes and episodes; `ExperimentError` if the task has none."""
+        get_episode_task(self.task, what)
+        network = self.build_network()
+        assert isinstance(network, Network)
+        return network
+
     def build_rule(self) -> Rsrp:
         """The plasticity rule, with its learning rate resolved."""
         kept = self.hardware.learning_storage
@@ -326,8 +333,8 @@ def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
     location = [str(part) for part in mistake["loc"] if part not in ("float", "int", "literal['auto']", "constrained-int")]
     path = ".".join(location)
     if mistake["type"] == "extra_forbidden":
-        models = {"network": NetworkOptions, "layers": LayeredOptions}
-        model: type[BaseModel] = models.get(location[0], _Fields) if len(location) > 1 else _Fields
+        models: dict[str, type[BaseModel]] = {"network": NetworkOptions, "layers": LayeredOptions}
+        model = models.get(location[0], _Fields) if len(location) > 1 else _Fields
         known = {name: ".".join([*location[:-1], name]) for name in model.model_fields}
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{known[close[0]]}'?" if close else f"known: {', '.join(known.values())}"

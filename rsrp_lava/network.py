@@ -206,7 +206,7 @@ class LayeredNetwork:
         sizes = self.sizes
         inner = [f"hidden{k}" for k in range(1, len(sizes) - 2)]
         names = ["input", *(["hidden"] if len(inner) == 1 else inner), "readout"][-(len(sizes) - 1) :]
-        return tuple(Projection(name, *sizes[k : k + 2], "pre") for k, name in enumerate(names))
+        return tuple(Projection(name, sizes[k], sizes[k + 1], "pre") for k, name in enumerate(names))
 
     @property
     def substeps(self) -> int:

@@ -20,7 +20,6 @@ from rsrp_lava.mapping import MappedNetwork, check, quantise
 from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.reporting.plots import draw_curves
 from rsrp_lava.run_folder import RunFolder, replace_file
-from rsrp_lava.tasks import get_episode_task
 from rsrp_lava.training import Record, State
 
 
@@ -109,8 +108,7 @@ def map_run(
     run = run if isinstance(run, Run) else load_run(run)
     if profile is None:
         profile, overrides = run.experiment.profile, {**run.experiment.profile_overrides, **(overrides or {})}
-    get_episode_task(run.experiment.task, "map")
-    quantised = quantise(run.experiment.build_network(), load_profile(profile, overrides))
+    quantised = quantise(run.experiment.spiking_network("map"), load_profile(profile, overrides))
     return check(quantised, run.probabilities, strict=strict)
 
 

@@ -84,10 +84,14 @@ class Engine(Protocol):
     """Evaluates samples of a network. `play` has no side effects: the same arguments give the same bits."""
 
     name: str
-    network: Network | LayeredNetwork
     #: Holds the signal's number once someone asked to stop; an engine may then give up a `play` with `Interrupted`.
     stop: Sequence[int]
     stopping: str  #: what to tell the user who asked to stop
+
+    @property
+    def network(self) -> Network | LayeredNetwork:
+        """What it evaluates."""
+        ...
 
     def prepare(self, state: StartingState | None) -> None:
         """Compile kernels (or load them from the cache), so that `play` is timed without it. Call before `play`.
