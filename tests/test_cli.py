@@ -150,7 +150,8 @@ def test_options_win_over_config_over_recipe(rsrp_lava):
 
 def test_every_setting_but_the_network_has_an_option(rsrp_lava):
     text = rsrp_lava("train", "--help").out
-    for name in Experiment.model_fields.keys() - {"task", "network"}:
+    layers = Experiment.model_fields["layers"].annotation.model_fields
+    for name in (Experiment.model_fields.keys() | layers.keys()) - {"task", "network", "layers"}:
         assert f"--{name.replace('_', '-')} " in text
 
 

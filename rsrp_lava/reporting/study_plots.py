@@ -59,6 +59,7 @@ def _draw(axes: Axes, line: Line, at: dict[str, int], colour: str, style: str = 
 
 def _label(axes: Axes, at: dict[str, int]) -> None:
     axes.set_xticks(list(at.values()), list(at), fontsize="small")
+    axes.set_xlim(-0.4, len(at) - 0.6)
 
 
 def return_against_bits(lines: Sequence[Line], goal: float, target: IO[bytes]) -> None:
@@ -72,11 +73,11 @@ def return_against_bits(lines: Sequence[Line], goal: float, target: IO[bytes]) -
         _draw(axes, line, at, colour, styles[line.name.split()[0].rstrip(",")], offset)
     axes.axhline(goal, color="0.6", linewidth=0.8, linestyle=":")
     axes.text(0.005, goal, f"{goal:g}", fontsize="x-small", color="0.4", va="bottom", transform=axes.get_yaxis_transform())
-    _label(axes, at)
     axes.set_xlabel("bits of the release probabilities")
     axes.set_ylabel("final evaluation return (dots: seeds)")
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     finish(axes)
+    _label(axes, at)
     _save(figure, target)
 
 
@@ -94,12 +95,12 @@ def lost_updates(lines: Sequence[Line], steps: dict[str, float], target: IO[byte
         expected = [math.erf(2.0 ** -(int(bits) + 1) / (math.sqrt(2) * step)) for bits in numbers]
         label = f"expected of nearest: {name}, step {step:.2g}"
         axes.plot([at[bits] for bits in numbers], expected, next(dashes), color="0.4", linewidth=1, label=label)
-    _label(axes, at)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("stored bits")
     axes.set_ylabel("updates lost to rounding, first generation")
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     finish(axes)
+    _label(axes, at)
     _save(figure, target)
 
 
@@ -117,7 +118,8 @@ def panels(curves: dict[str, list[tuple[str, np.ndarray, np.ndarray]]], what: st
     for axes, (title, panel) in zip(grid, curves.items(), strict=False):
         for bits, generations, values in panel:
             label = f"{bits} bits" if _is_number(bits) else bits
-            draw_band(axes, generations, values.mean(0), values.std(0), colours.get(bits, "black"), label)
+            limits = (values.min(), values.max())
+            draw_band(axes, generations, values.mean(0), values.std(0), colours.get(bits, "black"), label, limits)
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel("generation")
         finish(axes)
@@ -164,13 +166,13 @@ def other_axes(lines: dict[str, Line], goal: float, target: IO[bytes]) -> None:
     grid = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel()
     for axes, (title, line) in zip(grid, lines.items(), strict=False):
         at = _positions([line])
-        _draw(axes, line, at, COLOURS[0])
+        _draw(axes, line, at, COLOURS[0], "-" if all(map(_is_number, at)) else "_")  # words have no order to join
         axes.axhline(goal, color="0.6", linewidth=0.8, linestyle=":")
+        axes.set_title(title, fontsize="medium")
+        finish(axes)
         _label(axes, at)
         if not all(map(_is_number, at)):
             axes.tick_params("x", rotation=30)
-        axes.set_title(title, fontsize="medium")
-        finish(axes)
     for axes in grid[len(lines) :]:
         axes.set_visible(False)
     figure.supylabel("final evaluation return (dots: seeds)", fontsize="small")

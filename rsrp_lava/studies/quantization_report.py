@@ -16,6 +16,8 @@ from rsrp_lava.studies.runner import Row, to_markdown
 
 #: Bins of ρ: 33, their centres k / 32, so that codes of up to 5 bits fall on centres.
 _CENTRES = np.arange(33) / 32
+#: Of a generation's record, what goes into the table of curves.
+_OF_A_GENERATION = ("evaluation_return", "sampled_return", "lost_updates", "stuck")
 
 
 class Report:
@@ -100,14 +102,9 @@ class Report:
         """Every generation of every training."""
         for row in _once(self.rows):
             for record in self.run(row).metrics:
-                yield {
-                    "run": row["run"],
-                    "generation": record["generation"],
-                    "evaluation_return": record.get("evaluation_return"),
-                    "sampled_return": record.get("sampled_return"),
-                    "lost_updates": record.get("lost_updates"),
-                    "stuck": record.get("stuck"),
-                }
+                values = {name: record.get(name) for name in _OF_A_GENERATION}
+                rounded = {name: None if value is None else round(value, 6) for name, value in values.items()}
+                yield {"run": row["run"], "generation": record["generation"], **rounded}
 
     def histograms(self) -> Iterator[Row]:
         """Of the final probabilities of every training, all plastic synapses: fractions in 33 bins."""
