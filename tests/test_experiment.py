@@ -259,10 +259,17 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
         "profile": "loihi2",
         "profile_overrides": {"learning_storage.p_bits": 4},
     }
-    only_one_choice_yet = {"task", "rule"}
-    assert changed.keys() | only_one_choice_yet | {"generations", "engine", "lava_target"} == Experiment.model_fields.keys()
+    of_images = {"layers": {"hidden": [3]}, "reward": "recall", "batch": 3, "data_sampling": "independent"}
+    ignored = {"generations": 9, "engine": "other", "lava_target": "simulation", "evaluate_every": 7, "data": "folder"}
+    only_one_choice_yet = {"rule"}
+    known = changed.keys() | of_images.keys() | ignored.keys() | only_one_choice_yet | {"task"}
+    assert known == Experiment.model_fields.keys()
     prints = {base.replace(**{name: value}).fingerprint for name, value in changed.items()}
     assert len(prints | {base.fingerprint}) == len(changed) + 1
+    images = Experiment(task="digits")
+    prints = {images.replace(**{name: value}).fingerprint for name, value in of_images.items()}
+    assert len(prints | {images.fingerprint, base.fingerprint}) == len(of_images) + 2
+    assert images.replace(evaluate_every=7, data="folder").fingerprint == images.fingerprint
 
 
 def test_replace_changes_a_checked_copy():
