@@ -266,10 +266,10 @@ def test_lists_have_one_line_each(rsrp_lava):
 
 
 def test_every_help_has_an_example(rsrp_lava):
-    commands = ["train", "evaluate", "plot", "deploy", "map", "tasks", "rules", "profiles"]
+    commands = ["train", "evaluate", "plot", "deploy", "map", "tasks", "rules", "profiles", "study"]
     overview = rsrp_lava("--help").out
     assert re.findall(r"^│ (\w+) ", overview, re.MULTILINE)[-len(commands) :] == commands
-    for arguments in ([], *([command] for command in commands)):
+    for arguments in ([], *([command] for command in commands), ["study", "quantization"]):
         for flag in ("--help", "-h"):
             done = rsrp_lava(*arguments, flag)
             assert done.code == 0
@@ -322,7 +322,7 @@ def refuse(rsrp_lava, files, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("train", "no task given: name one (cartpole), or a --config that does"),
+        ("train", f"no task given: name one ({', '.join(task_names())}), or a --config that does"),
         ("train cartpol", "unknown task 'cartpol': did you mean 'cartpole'?"),
         ("train cartpole --rule rspr", "unknown rule 'rspr': did you mean 'rsrp'?"),
         ("train cartpole --engine fusd", "unknown engine 'fusd': did you mean 'fused'?"),

@@ -319,7 +319,7 @@ else:
     ("kernel", "file", "old", "new"),
     [
         ("release", "random_bits.py", "_mix(x0, x1, 14)", "_mix(x0, x1, 15)"),
-        ("credit", "lanes.py", "builder.add(old, amounts)", "builder.sub(old, amounts)"),
+        ("credit", "lanes.py", "builder.add(old, builder.and_(", "builder.sub(old, builder.and_("),
     ],
 )
 def test_editing_a_kernel_file_invalidates_what_inlines_it(tmp_path, kernel, file, old, new):
