@@ -43,7 +43,7 @@ def commands(language, text):
 def execute(words, folder):
     assert words[0] == "rsrp-lava", f"{words}: only rsrp-lava can be executed here; mark the block as not executed"
     command = [sys.executable, "-m", "rsrp_lava.cli", *words[1:]]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{shlex.join(words)} → exit code {done.returncode}\n{done.stdout}{done.stderr}"
 
 
@@ -55,7 +55,7 @@ def test_examples_run(file, tmp_path, monkeypatch):
         if language == "alone":
             if importlib.util.find_spec("lava") is None:
                 continue
-            done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
+            done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=900)
             assert done.returncode == 0, f"{file.name}, line {line}: {done.stderr}"
         elif language == "python":
             exec(compile("\n" * line + text, file, "exec"), namespace)

@@ -162,11 +162,11 @@ def test_the_lava_folder_runs_by_itself(run, tmp_path):
     deploy(run, profile="loihi2", to="lava", output=tmp_path / "chip", episodes=1)
     shutil.move(tmp_path / "chip", tmp_path / "elsewhere")
     command = [sys.executable, str(tmp_path / "elsewhere" / "run.py"), "--json", "--seed", "3"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["return"] == result["steps"] > 1
-    done = subprocess.run([*command, "--hardware"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "--hardware"], cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1
     assert "lava-loihi" in done.stderr
     assert "Traceback" not in done.stderr
@@ -267,12 +267,12 @@ def test_a_file_that_is_no_export_is_refused(tmp_path):
 def test_command_line(run, tmp_path):
     command = [sys.executable, "-m", "rsrp_lava.cli", "deploy", str(run.path), "--profile", "loihi2", "--to", "npz"]
     options = ["-o", str(tmp_path / "out"), "--episodes", "2", "--verify", "--json"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert {"steps", "spikes", "mismatches", "mean_return"} <= set(report)
     assert report["mismatches"] == 0
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=900)
     assert done.returncode == 2
     assert "not an empty folder" in done.stderr
     assert "Traceback" not in done.stderr

@@ -129,7 +129,7 @@ def test_spikes_of_both_engines_are_equal_for_ten_thousand_substeps(tmp_path):
     (tmp_path / "start").write_bytes(pickle.dumps(start))
     steps = 33 * environment_steps
     script = [sys.executable, HERE / "lava_spikes.py", tmp_path / "start", tmp_path / "spikes.npy", str(steps)]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(script, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     recorded = np.load(tmp_path / "spikes.npy")
 
@@ -241,7 +241,7 @@ def test_modules_in_the_current_folder_are_not_taken_for_others(tmp_path, monkey
 def test_single_processes_equal_stock_ones_spike_for_spike(tag, potential):
     """Between stock RingBuffer and Monitor, in place of stock Dense and LIF. Stock LIF computes in float64, ours in
     float32: potentials part by less than 10⁻⁴ of a threshold of 20, too little to move a spike here. Integers agree."""
-    done = subprocess.run([sys.executable, HERE / "lava_stock.py", tag], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, HERE / "lava_stock.py", tag], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["currents"] == 0

@@ -139,7 +139,7 @@ def test_signal_stops_after_the_generation_in_flight(small, tmp_path, start, num
     process = start("--config", config, "--out", out, "--until", 500.5, "--json")
     wait_for_records(process, out, 3)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == code
     done = json.loads(output)["generations"]
     assert "stopping after the generation in flight (again: at once)" in errors
