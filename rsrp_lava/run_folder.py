@@ -254,7 +254,7 @@ class RunFolder:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
-                record["generation"]
+                record["generation"], record["evaluation_return" if "evaluation_return" in record else "sampled_return"]
             except (ValueError, TypeError, KeyError):
                 raise RunFolderError(f"{path}: line {number} is no record; restore the file or start a new run") from None
             records.append(record)
