@@ -9,7 +9,7 @@ import numpy as np
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.arithmetic import EVENTS
-from rsrp_lava.kernels.binary_layer import empty_table, fill_table
+from rsrp_lava.kernels.binary_layer import BatchTable, empty_table, fill_table
 from rsrp_lava.kernels.layered import score_images, score_networks
 from rsrp_lava.kernels.random_bits import BATCHES, fill_uniform
 from rsrp_lava.kernels.rewards import REWARDS
@@ -108,11 +108,11 @@ class BatchEngine:
         fill_uniform(self.seed, generation, sample, BATCHES + 1, uniform)
         return (uniform * len(self.data.train)).astype(np.int64)
 
-    def _batch(self, indices: np.ndarray):  # type: ignore[no-untyped-def]
+    def _batch(self, indices: np.ndarray) -> tuple[BatchTable, np.ndarray]:
         """The table and the labels of these training images."""
         return self._table(self.data.train.images[indices]), self.data.train.labels[indices]
 
-    def _table(self, images: np.ndarray):  # type: ignore[no-untyped-def]
+    def _table(self, images: np.ndarray) -> BatchTable:
         inputs = images.T.astype(np.int16)
         if self.network.options.mirror_input:
             inputs = np.concatenate([inputs, -inputs])
