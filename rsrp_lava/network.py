@@ -209,6 +209,11 @@ class LayeredNetwork:
         return tuple(Projection(name, sizes[k], sizes[k + 1], "pre") for k, name in enumerate(names))
 
     @property
+    def release_words(self) -> tuple[int, ...]:
+        """64-bit words of each projection's releases: a row of bits a neuron, padded to whole words."""
+        return tuple(p.n_post * -(-p.n_pre // 64) for p in self.projections)
+
+    @property
     def substeps(self) -> int:
         """There is no time: one pass an image."""
         return 1

@@ -22,7 +22,7 @@ from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolde
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learning.optimizers import OptimizerState
-from rsrp_lava.learning.rsrp import Update, entropy_bits, release_credit
+from rsrp_lava.learning.rsrp import Update, entropy_bits, release_credit, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
 from rsrp_lava.network import LayeredNetwork, Network, Projection, ReleaseProbabilities, release_sha256
 from rsrp_lava.run_folder import Checkpoint, RunFolder
@@ -288,9 +288,13 @@ def _learn(
             name = projection.name
             rows = projection.to_rows(state.probabilities[name])
             key = (experiment.seed, state.generation, index)
-            source = draw.source(projection, state.probabilities[name])
-            credit = projection.from_rows(release_credit(rows, source, broadcast, draw.p_bits, key, pool.map_ranges))
-            updates[name] = rule.update(state.probabilities[name], credit, broadcast, state.optimizer[name], key)
+            if sampled.released is not None:
+                credit = stored_credit(rows, broadcast, draw.p_bits, sampled.released[index], pool.map_ranges)
+            else:
+                source = draw.source(projection, state.probabilities[name])
+                credit = release_credit(rows, source, broadcast, draw.p_bits, key, pool.map_ranges)
+            by_synapse = projection.from_rows(credit)
+            updates[name] = rule.update(state.probabilities[name], by_synapse, broadcast, state.optimizer[name], key)
     return updates
 
 

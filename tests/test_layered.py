@@ -37,6 +37,11 @@ def releases(network, probabilities, sample):
     return drawn
 
 
+def room(network, samples):
+    """For the releases of so many samples."""
+    return tuple(np.zeros((samples, words), np.uint64) for words in network.release_words)
+
+
 @pytest.fixture(params=NETWORKS)
 def case(request):
     """A network of 50 pixels, its sources, a batch of 37 images, their table and labels."""
@@ -54,7 +59,7 @@ def test_scores_are_those_of_the_network_on_paper(case):
     network, probabilities, sources, images, _, table = case
     comp = np.empty((5, 37), np.float32)
     for sample in (0, 7):
-        score_images(sources, layered_constants(network, 0.3, 0.2), table, 37, KEY, sample, comp)
+        score_images(sources, layered_constants(network, 0.3, 0.2), table, 37, KEY, sample, room(network, 1), comp)
         ref = naive.layered_scores(network, releases(network, probabilities, sample), images, 0.3, 0.2)
         np.testing.assert_allclose(comp, ref, rtol=0, atol=2e-5 * np.abs(ref).max())
 
@@ -65,12 +70,14 @@ def test_a_population_earns_what_each_network_does_alone(case, kind):
     network, _, sources, _, labels, table = case
     constants = layered_constants(network, 0.3, 0.2)
     whole, pieces, scores = np.zeros(7), np.zeros(7), np.empty((5, 37), np.float32)
-    score_networks(sources, constants, table, labels, REWARDS[kind], KEY, (0, 7), whole)
+    score_networks(sources, constants, table, labels, REWARDS[kind], KEY, (0, 7), room(network, 7), whole)
     for first, last in ((0, 1), (1, 4), (4, 7)):
-        score_networks(sources, constants, table, labels, REWARDS[kind], KEY, (first, last), pieces)
+        score_networks(
+            sources, constants, table, labels, REWARDS[kind], KEY, (first, last), room(network, last - first), pieces
+        )
     assert (whole == pieces).all()
     for sample in range(7):
-        score_images(sources, constants, table, 37, KEY, sample, scores)
+        score_images(sources, constants, table, 37, KEY, sample, room(network, 1), scores)
         assert whole[sample] == pytest.approx(naive.classification_reward(kind, scores, labels), rel=1e-12)
 
 

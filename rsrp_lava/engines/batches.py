@@ -20,6 +20,8 @@ from rsrp_lava.tasks.data import DataSet
 
 #: Rows of weights a call of the kernel: they share each part of the batch's table while it is in the cache.
 _ROWS_PER_PIECE = 1024
+#: Bytes of releases that are kept from a generation until its credit; more are drawn a second time.
+_KEPT_BYTES = 2**31
 #: Test images an evaluation takes together.
 _IMAGES_PER_TABLE = 512
 
@@ -47,6 +49,7 @@ class BatchEngine:
         self._reward, self._independent, self._draw, self.threads = REWARDS[reward], independent, draw, threads
         self._constants = layered_constants(network, data.mean, data.std)
         self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+        self._kept = self._room(0)
 
     def prepare(self, state: object = None) -> None:
         """See `engines.protocol.Engine.prepare`."""
@@ -73,21 +76,33 @@ class BatchEngine:
         else:
             returns = self._rewards(probabilities, generation, samples)
             steps = np.full(samples, self.batch, np.int64)
-        return Outcome(returns, steps, Observations(0.0, np.zeros(0), np.zeros(0)), np.zeros(len(EVENTS), np.int64))
+        kept = None if deterministic or len(self._kept[0]) != samples else self._kept
+        nothing = Observations(0.0, np.zeros(0), np.zeros(0))
+        return Outcome(returns, steps, nothing, np.zeros(len(EVENTS), np.int64), kept)
+
+    def _room(self, samples: int) -> tuple[np.ndarray, ...]:
+        """Room for the releases of so many samples, one array a projection."""
+        return tuple(np.empty((samples, words), np.uint64) for words in self.network.release_words)
 
     def _rewards(self, probabilities: ReleaseProbabilities, generation: int, samples: int) -> np.ndarray:
         sources = tuple(self._draw.source(p, probabilities[p.name]) for p in self.network.projections)
         key, rewards = (self.seed, generation), np.zeros(samples)
         shared = None if self._independent else self._batch(self.shared_indices(generation))
+        keeps = 8 * samples * sum(self.network.release_words) <= _KEPT_BYTES
+        if len(self._kept[0]) != (samples if keeps else 0):
+            self._kept = self._room(samples if keeps else 0)
+
+        def score(batch: tuple[BatchTable, np.ndarray], first: int, last: int) -> None:
+            released = tuple(kept[first:last] for kept in self._kept) if keeps else self._room(last - first)
+            table, labels = batch
+            score_networks(sources, self._constants, table, labels, self._reward, key, (first, last), released, rewards)
 
         def work(first: int, last: int) -> None:
             if shared is not None:
-                table, labels = shared
-                score_networks(sources, self._constants, table, labels, self._reward, key, (first, last), rewards)
+                score(shared, first, last)
                 return
             for sample in range(first, last):
-                table, labels = self._batch(self.own_indices(generation, sample))
-                score_networks(sources, self._constants, table, labels, self._reward, key, (sample, sample + 1), rewards)
+                score(self._batch(self.own_indices(generation, sample)), sample, sample + 1)
 
         self.threads.map_ranges(work, samples, max(1, _ROWS_PER_PIECE // self.network.sizes[1]))
         return rewards
@@ -129,7 +144,7 @@ class BatchEngine:
             labels = self.data.test.labels[first:last].astype(np.int64)
             scores = np.empty((self.network.n_outputs, last - first), np.float32)
             table = self._table(self.data.test.images[first:last])
-            score_images(sources, self._constants, table, last - first, (self.seed, 0), 0, scores)
+            score_images(sources, self._constants, table, last - first, (self.seed, 0), 0, self._room(1), scores)
             correct[first:last] = scores.argmax(axis=0) == labels
 
         self.threads.map_ranges(work, images, _IMAGES_PER_TABLE)

@@ -64,6 +64,8 @@ class Outcome:
     steps: np.ndarray  #: int64, shape (samples,): environment steps played
     observations: Observations
     events: np.ndarray  #: int64, shape (3,): what integer arithmetic lost (kernels/arithmetic.EVENTS)
+    #: Releases of each projection, uint64, shape (samples, words), until the next `play`; None: they are drawn again.
+    released: Sequence[np.ndarray] | None = None
 
 
 #: Next generation, its normaliser, mean reward of this one → what every plastic projection has become.

@@ -23,14 +23,14 @@ def _samples_before_overflow(units):
 
 
 @kernel
-def sum_stored_credit(released, units, credit):
-    """`sum_credit` of releases that were kept: released (uint64, shape (samples, words)); credit is overwritten."""
+def sum_stored_credit(released, units, first_word, last_word, credit):
+    """`sum_credit` of releases that were kept: released, uint64, shape (samples, words)."""
     samples_before_overflow = _samples_before_overflow(units)
     partial = aligned_zeros(64 * BLOCK_WORDS, np.int32)
-    credit[:] = 0
-    for block in range(0, released.shape[1], BLOCK_WORDS):
-        n_words = min(BLOCK_WORDS, released.shape[1] - block)
+    for block in range(first_word, last_word, BLOCK_WORDS):
+        n_words = min(BLOCK_WORDS, last_word - block)
         total = credit[64 * block : 64 * (block + n_words)]
+        total[:] = 0
         for start in range(0, units.shape[0], samples_before_overflow):
             partial[:] = 0
             for i in range(start, min(start + samples_before_overflow, units.shape[0])):

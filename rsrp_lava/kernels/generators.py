@@ -118,18 +118,84 @@ def _carry(p, x, below):
     return (p & x) | (below & (p | x))
 
 
+#: Words drawn at a time; what is kept of them stays in the first-level cache.
+_CHUNK = 256
+#: Distance of two rows of what is kept: not a power of two, or stores and loads 4,096 bytes apart would wait for each other.
+_ROW = _CHUNK + 8
+
+
+@njit(nogil=True)
+def _sum_block(p, x):
+    """Carries out of four bits of P + X, and the synapses at which all four are ones: a carry from below goes through."""
+    p0, p1, p2, p3 = p
+    x0, x1, x2, x3 = x
+    carry = _carry(p3, x3, _carry(p2, x2, _carry(p1, x1, p0 & x0)))
+    return carry, (p0 ^ x0) & (p1 ^ x1) & (p2 ^ x2) & (p3 ^ x3)
+
+
+@njit(nogil=True)
+def _draw_all(planes, state, key, word, bit):
+    """Add a block to all words: synapses still open, all ones above, take its carry."""
+    k0, k1, k2, k3 = key
+    p0, p1, p2, p3 = planes
+    n = p0.shape[0]
+    for w in range(n):
+        x = threefry(k0, k1, k2, k3, np.uint64(word + w), np.uint64(bit))
+        carry, ones = _sum_block((p0[w], p1[w], p2[w], p3[w]), x)
+        is_open = state[w + _ROW]
+        state[w] |= is_open & carry
+        state[w + _ROW] = is_open & ones
+
+
+@njit(nogil=True)
+def _draw_open(planes, state, key, word, bit, which, drawn):
+    """`_draw_all` for the words that have an open synapse: the same bits."""
+    k0, k1, k2, k3 = key
+    p0, p1, p2, p3 = planes
+    n = 0
+    for w in range(p0.shape[0]):
+        which[n] = w
+        n += state[w + _ROW] != 0
+    for k in range(n):
+        x0, x1, x2, x3 = threefry(k0, k1, k2, k3, np.uint64(word + which[k]), np.uint64(bit))
+        drawn[k], drawn[k + _ROW], drawn[k + 2 * _ROW], drawn[k + 3 * _ROW] = x0, x1, x2, x3
+    for k in range(n):
+        w = which[k]
+        x = drawn[k], drawn[k + _ROW], drawn[k + 2 * _ROW], drawn[k + 3 * _ROW]
+        carry, ones = _sum_block((p0[w], p1[w], p2[w], p3[w]), x)
+        is_open = state[w + _ROW]
+        state[w] |= is_open & carry
+        state[w + _ROW] = is_open & ones
+
+
 def _draw_synapses(source, seed, generation, sample, stream, first, out):
-    """Draw the words `first … first + len(out) − 1` of a projection; see `release.draw_release`."""
-    k0, k1, k2, k3 = np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream)
-    out[:] = source[0, first : first + out.shape[0]]
-    for bit in range(0, source.shape[0] - 1, 4):
-        p0, p1, p2, p3 = source[1 + bit], source[2 + bit], source[3 + bit], source[4 + bit]
-        for w in range(out.shape[0]):
-            x0, x1, x2, x3 = threefry(k0, k1, k2, k3, np.uint64(first + w), np.uint64(bit))
-            carry = _carry(p0[first + w], x0, out[w])
-            carry = _carry(p1[first + w], x1, carry)
-            carry = _carry(p2[first + w], x2, carry)
-            out[w] = _carry(p3[first + w], x3, carry)
+    """Draw the words `first … first + len(out) − 1` of a projection; see `release.draw_release`.
+
+    From the highest bits down: four of them settle 15 synapses of 16, so most words need two of the four calls of Threefry
+    that 16 bits take. The carries are those of the whole sum.
+    """
+    key = (np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream))
+    state, which, words = np.empty(2 * _ROW, np.uint64), np.empty(_ROW, np.int64), np.empty(4 * _ROW, np.uint64)
+    top = source.shape[0] - 5
+    for start in range(0, out.shape[0], _CHUNK):
+        drawn = out[start : start + _CHUNK]
+        word, n = first + start, drawn.shape[0]
+        state[:n] = np.uint64(0)
+        state[_ROW : _ROW + n] = ~np.uint64(0)
+        for bit in range(top, -1, -4):
+            planes = (
+                source[1 + bit, word : word + n],
+                source[2 + bit, word : word + n],
+                source[3 + bit, word : word + n],
+                source[4 + bit, word : word + n],
+            )
+            if bit >= top - 4:
+                _draw_all(planes, state, key, word, bit)
+            else:
+                _draw_open(planes, state, key, word, bit, which, words)
+        always = source[0, word : word + n]
+        for w in range(n):
+            drawn[w] = state[w] | (state[w + _ROW] & always[w])
 
 
 @njit(inline="always")

@@ -19,6 +19,11 @@ from rsrp_lava.learning.transforms import Broadcast
 MapRanges = Callable[[Callable[[int, int], None], int, int], None]
 
 
+def in_one_piece(work: Callable[[int, int], None], n: int, piece: int) -> None:
+    """`MapRanges` of one call."""
+    work(0, n)
+
+
 def release_credit(
     rows: np.ndarray, source: Any, broadcast: Broadcast, p_bits: int, key: tuple[int, int, int], map_ranges: MapRanges
 ) -> np.ndarray:
@@ -46,10 +51,17 @@ def release_credit(
     return _centred(credit, rows, broadcast, p_bits)
 
 
-def stored_credit(rows: np.ndarray, broadcast: Broadcast, p_bits: int, released: np.ndarray) -> np.ndarray:
+def stored_credit(
+    rows: np.ndarray, broadcast: Broadcast, p_bits: int, released: np.ndarray, map_ranges: MapRanges = in_one_piece
+) -> np.ndarray:
     """`release_credit` where the releases were kept: released (uint64, shape (samples, words)). The same bits."""
-    credit = np.empty(64 * released.shape[1], np.int64)
-    sum_stored_credit(released, broadcast.units, credit)
+    words = released.shape[1]
+    credit = np.empty(64 * words, np.int64)
+
+    def work(first: int, last: int) -> None:
+        sum_stored_credit(released, broadcast.units, first, last, credit)
+
+    map_ranges(work, words, BLOCK_WORDS)
     return _centred(credit, rows, broadcast, p_bits)
 
 
