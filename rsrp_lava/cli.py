@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import secrets
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from pydantic import BaseModel
 
 from rsrp_lava import __version__, hardware_profiles, tasks
 from rsrp_lava.deploying import TARGETS
@@ -28,7 +30,7 @@ from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
 from rsrp_lava.runs import map_run
 from rsrp_lava.runs import plot as plot_runs
-from rsrp_lava.studies import STUDIES, QuantizationOptions
+from rsrp_lava.studies import AXES, STUDIES, ClassifyingOptions, QuantizationOptions, StudyResult
 from rsrp_lava.studies import study as run_study
 from rsrp_lava.training import Result
 from rsrp_lava.training import train as train_experiment
@@ -104,13 +106,16 @@ def train(
     reservoir: Annotated[bool | None, _setting("reservoir", "", "--reservoir/--no-reservoir")] = None,
     evaluation_episodes: Annotated[str | None, _setting("evaluation_episodes", "integer")] = None,
     evaluate_every: Annotated[str | None, _setting("evaluate_every", "integer")] = None,
+    histograms_at: Annotated[str | None, _setting("histograms_at", "list")] = None,
     reward: Annotated[str | None, _setting("reward", "name")] = None,
     batch: Annotated[str | None, _setting("batch", "integer")] = None,
     data_sampling: Annotated[str | None, _setting("data_sampling", "name")] = None,
     data: Annotated[str | None, _setting("data", "folder")] = None,
+    conv: Annotated[str | None, _layer("conv", "list")] = None,
     hidden: Annotated[str | None, _layer("hidden", "list")] = None,
     ei: Annotated[str | None, _layer("ei", "ratio")] = None,
     mirror_input: Annotated[bool | None, _layer("mirror_input", "", "--mirror-input/--no-mirror-input")] = None,
+    neurons: Annotated[str | None, _layer("neurons", "relu|lif")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
@@ -142,6 +147,7 @@ def train(
         "reservoir": reservoir,
         "evaluation_episodes": evaluation_episodes,
         "evaluate_every": evaluate_every,
+        "histograms_at": histograms_at,
         "reward": reward,
         "batch": batch,
         "data_sampling": data_sampling,
@@ -149,7 +155,7 @@ def train(
     }
     settings = {name: value for name, value in given.items() if value is not None}
     from_file = read_yaml(config) if config else {}
-    layers = {"hidden": hidden, "ei": ei, "mirror_input": mirror_input}
+    layers = {"conv": conv, "hidden": hidden, "ei": ei, "mirror_input": mirror_input, "neurons": neurons}
     if any(value is not None for value in layers.values()):
         settings["layers"] = {**from_file.get("layers", {}), **{k: v for k, v in layers.items() if v is not None}}
     if resume:
@@ -306,9 +312,9 @@ study_app = typer.Typer(
 app.add_typer(study_app, name="study")
 
 
-def _axis(field: str) -> Any:
-    """An option for a field of `QuantizationOptions`, with its own description and default."""
-    entry = QuantizationOptions.model_fields[field]
+def _axis(field: str, options: type[BaseModel] = QuantizationOptions) -> Any:
+    """An option for a field of a study's options, with its own description and default."""
+    entry = options.model_fields[field]
     default = ",".join(map(str, entry.default)) if isinstance(entry.default, tuple) else entry.default
     shown = f"{default}" if default is not None else False
     many = isinstance(entry.default, tuple)
@@ -371,14 +377,67 @@ def quantization(
         goal=goal,
         settings=settings or None,
     )
+    _report_study("quantization", result, as_json)
+
+
+def _report_study(name: str, result: StudyResult, as_json: bool) -> None:
     if result.stopped_by is not None:
-        _say(f"stopped; go on with: rsrp-lava study quantization -o {shlex.quote(str(output))} --resume")
-    _say(f"{output}: {', '.join(result.files)}")
+        _say(f"stopped; go on with: rsrp-lava study {name} -o {shlex.quote(str(result.output))} --resume")
+    _say(f"{result.output}: {', '.join(result.files)}")
     (_say if as_json else _print)(result.report)
     if as_json:
-        _print(json.dumps({"study": "quantization", "output": str(output), "files": result.files, "rows": result.rows}))
+        _print(json.dumps({"study": name, "output": str(result.output), "files": result.files, "rows": result.rows}))
     if result.stopped_by is not None:
         raise typer.Exit(128 + result.stopped_by)
+
+
+def _classifier_study(name: str, axes: tuple[str, ...], example: str) -> None:
+    """Add the command `study NAME`: its axes as options, and those that all studies of classifiers have."""
+
+    def command(
+        output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; new or empty, unless --resume.")],
+        task: Annotated[str | None, typer.Argument(help="What to learn; a resumed study knows it.")] = None,
+        seeds: Annotated[int | None, _axis("seeds", ClassifyingOptions)] = None,
+        baseline: Annotated[bool | None, typer.Option("--baseline/--no-baseline", help=_BASELINE)] = None,
+        population: Annotated[str | None, _setting("population", "integer")] = None,
+        batch: Annotated[str | None, _setting("batch", "integer")] = None,
+        generations: Annotated[str | None, _setting("generations", "integer")] = None,
+        data: Annotated[str | None, _setting("data", "folder")] = None,
+        config: Annotated[Path | None, typer.Option(help="YAML file of settings of every training.")] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
+        threads: Annotated[int | None, _THREADS] = None,
+        as_json: Annotated[bool, _JSON] = False,
+        **of_axes: str | None,
+    ) -> None:
+        given = {"population": population, "batch": batch, "generations": generations, "data": data}
+        settings = read_yaml(config) if config else {}
+        settings |= {field: value for field, value in given.items() if value is not None}
+        chosen = {"seeds": seeds, "baseline": baseline, "settings": settings or None, **of_axes}
+        result = run_study(name, task, output, resume=resume, threads=threads, progress=True, **chosen)
+        _report_study(name, result, as_json)
+
+    common = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "of_axes"]
+    options = [
+        inspect.Parameter(
+            axis,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, _axis(axis, ClassifyingOptions)],
+        )
+        for axis in axes
+    ]
+    common = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in common if p.name not in _NOT_BESIDE.get(name, ())]
+    command.__signature__ = inspect.Signature([*common[:2], *options, *common[2:]])  # type: ignore[attr-defined]
+    study_app.command(name, help=f"Study {STUDIES[name]}.", epilog=f"Example: `rsrp-lava study {name} {example}`")(command)
+
+
+_BASELINE = f"{ClassifyingOptions.model_fields['baseline'].description}; on by default."
+#: Settings that a study varies itself.
+_NOT_BESIDE = {"samples": ("population", "batch")}
+_classifier_study("samples", AXES["samples"], "mnist --populations 128,512 --batches 16,64 --seeds 3 -o studies/samples")
+_classifier_study("rewards", AXES["rewards"], "mnist --population 1024 --generations 500 -o studies/rewards")
+_classifier_study("transforms", AXES["transforms"], "digits --seeds 3 -o studies/transforms")
+_classifier_study("ei", AXES["ei"], "mnist --ei none,1:1,'1:1 mirrored' -o studies/ei")
 
 
 @app.command("tasks", epilog="Example: `rsrp-lava tasks`")

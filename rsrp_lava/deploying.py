@@ -18,7 +18,7 @@ from rsrp_lava.export.verify import verify as verify_export
 from rsrp_lava.mapping import check
 from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.runs import Run, load_run
-from rsrp_lava.tasks import EpisodeTask, get_episode_task
+from rsrp_lava.tasks import EpisodeTask
 
 #: What `deploy` writes, by name.
 TARGETS = {
@@ -79,13 +79,15 @@ def deploy(
         raise ExperimentError(f"dialect: {dialect} is of NIR graphs, not of {to}; leave it out, or choose nir")
     run = run if isinstance(run, Run) else load_run(run)
     run_profile = run.experiment.profile if profile is None else profile
-    neurons = run.experiment.network.n_neurons
+    neurons = run.experiment.spiking_network("deploy").options.n_neurons
     if to != "npz" and samples > 1 and samples * neurons > _MOST_NEURONS:
         raise MappingError(
             f"samples: {samples} networks of {neurons} neurons would be one matrix of {samples * neurons:,} neurons, limit "
             f"{_MOST_NEURONS:,}; take at most {_MOST_NEURONS // neurons}, or --to npz, which keeps networks apart"
         )
-    task = get_episode_task(run.experiment.task, "deploy")
+    task = run.experiment.deployed_task("deploy")
+    if task.starts is not None and episodes > len(task.starts):
+        raise ExperimentError(f"episodes: {episodes} must be at most {len(task.starts)}, the test images of {task.name}")
     sizes = sorted({min(2**k, samples) for k in range(samples.bit_length() + 1)})
     report: dict[str, Any] = {
         "run": str(run.path),

@@ -6,6 +6,7 @@ import difflib
 import functools
 import hashlib
 import json
+import math
 import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,7 +26,9 @@ from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions, refuse_bool
-from rsrp_lava.tasks import ClassifyTask, get_episode_task, get_task, recipe, task_names
+from rsrp_lava.tasks import ClassifyTask, EpisodeTask, get_task, recipe, task_names
+from rsrp_lava.tasks.data import load_data
+from rsrp_lava.tasks.pictures import picture_episodes
 
 #: Rules by name, with the line `rsrp-lava rules` prints.
 RULES = {"rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)"}
@@ -36,7 +39,7 @@ ENGINES = {
 }
 
 #: Fields that do not change what is computed, only how much of it or how fast; they may differ when a run is resumed.
-_NOT_IN_FINGERPRINT = ("generations", "engine", "lava_target", "evaluate_every", "data")
+_NOT_IN_FINGERPRINT = ("generations", "engine", "lava_target", "evaluate_every", "histograms_at", "data")
 #: Fields of tasks that classify; others have them at their defaults, and not in their fingerprint.
 _OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
 
@@ -82,6 +85,9 @@ class _Fields(BaseModel):
     reservoir: bool = Field(False, description="freeze the recurrent synapses at a draw; input and readout learn")
     evaluation_episodes: int = Field(128, ge=1, le=2**20, description="deterministic episodes an evaluation")
     evaluate_every: int = Field(1, ge=1, description="generations from one evaluation to the next")
+    histograms_at: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="generations whose release probabilities go into metrics.jsonl as histograms"
+    )
     reward: str = Field("soft_recall", description="of a batch of images: soft_recall, accuracy, recall or cross_entropy")
     batch: int = Field(64, ge=1, le=2**16, description="images a network sees a generation")
     data_sampling: Literal["shared", "independent"] = Field(
@@ -113,6 +119,14 @@ class _Fields(BaseModel):
             with suppress(ValueError):
                 return int(float(value)) if "e" in value.lower() and float(value).is_integer() else value
         return value
+
+    @field_validator("histograms_at", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        """'0,100' from the command line, one number, or a list."""
+        if isinstance(value, str):
+            return [part for part in value.split(",") if part.strip()]
+        return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _check(self) -> _Fields:
@@ -155,13 +169,18 @@ class _Fields(BaseModel):
 
     def _check_kind(self) -> None:
         """Settings that the kind of task has no use for are refused, not ignored."""
-        if isinstance(get_task(self.task), ClassifyTask):
-            for name in ("engine", "profile", "reservoir", "network"):
+        task = get_task(self.task)
+        if isinstance(task, ClassifyTask):
+            spiking = self.layers.neurons == "lif"
+            for name in ("engine", "reservoir") if spiking else ("engine", "profile", "reservoir", "network"):
                 if getattr(self, name) != _Fields.model_fields[name].default:
-                    raise ValueError(f"{name}: {self.task} is classified by networks without spikes; leave {name} out")
+                    why = "in batches of images, by engine fused" if spiking else "by networks without spikes"
+                    way_out = "" if spiking or name == "engine" else ", or set layers.neurons to lif"
+                    raise ValueError(f"{name}: {self.task} is classified {why}; leave {name} out{way_out}")
             scope, kind = self.hardware.release.scope, self.hardware.release.generator.kind
             if (scope, kind) != ("synapse", "counter"):
                 raise ValueError(f"release: {self.task} is classified with ideal random bits; leave scope and generator out")
+            LayeredNetwork(self.layers, task.shape, task.n_outputs)  # refuses pictures too small for the convolutions
             return
         for name in _OF_CLASSIFIERS:
             if getattr(self, name) != _Fields.model_fields[name].default:
@@ -188,8 +207,12 @@ class Experiment(_Fields):
     """
 
     def __init__(self, **settings: Any) -> None:
-        task = settings.get("task", "cartpole")
-        start = recipe(task) if isinstance(task, str) else {}
+        task, layers = settings.get("task", "cartpole"), settings.get("layers")
+        layers = layers if isinstance(layers, Mapping) else {}
+        spiking = layers.get("neurons") == "lif"
+        start = recipe(task, spiking) if isinstance(task, str) else {}
+        if spiking:
+            settings = {**settings, "layers": {**start.get("layers", {}), **layers}}
         try:
             super().__init__(**{**start, **settings})
         except ValidationError as error:
@@ -249,15 +272,31 @@ class Experiment(_Fields):
         """The network this experiment trains."""
         task = get_task(self.task)
         if isinstance(task, ClassifyTask):
-            return LayeredNetwork(self.layers, task.n_inputs, task.n_outputs)
+            if self.layers.neurons == "lif":
+                return Network(self._options_of_layer(), math.prod(task.shape), task.n_outputs, pictures=True)
+            return LayeredNetwork(self.layers, task.shape, task.n_outputs)
         return Network(self.network, task.n_observations, task.n_outputs, self.reservoir)
 
+    def _options_of_layer(self) -> NetworkOptions:
+        """`network`, with the size and signs of `layers`."""
+        excitatory, inhibitory = map(int, self.layers.ei.split(":"))
+        changes = {"n_neurons": self.layers.hidden[0], "excitatory_ratio": excitatory / (excitatory + inhibitory)}
+        return NetworkOptions(**{**self.network.model_dump(), **changes})
+
     def spiking_network(self, what: str) -> Network:
-        """The network, for `what`, which needs spikes and episodes; `ExperimentError` if the task has none."""
-        get_episode_task(self.task, what)
+        """The network, for `what`, which needs spikes; `ExperimentError` if it has none."""
         network = self.build_network()
-        assert isinstance(network, Network)
+        if not isinstance(network, Network):
+            raise ExperimentError(f"{what}: the network of this {self.task} run has no spikes; train one with --neurons lif")
         return network
+
+    def deployed_task(self, what: str) -> EpisodeTask:
+        """The task as episodes of a deployed network, for `what`; test images are episodes of one step."""
+        task = get_task(self.task)
+        self.spiking_network(what)
+        if isinstance(task, ClassifyTask):
+            return picture_episodes(task, load_data(self.task, self.data))
+        return task
 
     def build_rule(self) -> Rsrp:
         """The plasticity rule, with its learning rate resolved."""

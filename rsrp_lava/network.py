@@ -75,6 +75,12 @@ class Projection:
         """(rows, columns) of the packed bits."""
         return (self.n_pre, self.n_post) if self.packed == "post" else (self.n_post, self.n_pre)
 
+    @property
+    def words(self) -> int:
+        """64-bit words of its releases: rows of bits, each padded to whole words."""
+        rows, columns = self.rows_shape
+        return rows * -(-columns // 64)
+
     def to_rows(self, per_synapse: np.ndarray) -> np.ndarray:
         """(n_pre, n_post) → (rows, columns) in the order of packing."""
         return np.ascontiguousarray(per_synapse if self.packed == "post" else per_synapse.T)
@@ -93,21 +99,34 @@ class Network:
     - `input`, shape (2 · n_inputs, n_neurons): the observation x and −x, so that non-negative synapses see both signs;
     - `recurrent`, shape (n_neurons, n_neurons): the sign is the presynaptic neuron's (Dale's law), synapses are 0 or 1;
     - `readout`, shape (n_neurons, n_outputs).
+
+    With `pictures` it is a layer between pixels and classes: inputs are 0 … 255, and recurrent synapses never release.
     """
 
     options: NetworkOptions
     n_inputs: int
     n_outputs: int
     reservoir: bool = False
+    pictures: bool = False
 
     @property
     def projections(self) -> tuple[Projection, ...]:
         n = self.options.n_neurons
         return (
-            Projection("input", 2 * self.n_inputs, n, "post"),
-            Projection("recurrent", n, n, "post", plastic=not self.reservoir),
+            Projection("input", 2 * self.n_inputs, n, "pre" if self.pictures else "post"),
+            Projection("recurrent", n, n, "post", plastic=not (self.reservoir or self.pictures)),
             Projection("readout", n, self.n_outputs, "pre"),
         )
+
+    @property
+    def largest_input(self) -> float:
+        """Of one component of the observation, for integers: five standard deviations, or a white pixel."""
+        return 255.0 if self.pictures else 5.0
+
+    @property
+    def input_reach(self) -> float:
+        """Of all components together, for integers: all of them at their largest; a quarter of a picture's pixels white."""
+        return self.largest_input * self.n_inputs / (4 if self.pictures else 1)
 
     @property
     def n_observed(self) -> int:
@@ -131,9 +150,13 @@ class Network:
 
     @property
     def input_weight(self) -> float:
-        """R_in = K_in · v_threshold · tau_mem · √(2 / (s · n_inputs)); n_inputs is not doubled (released code)."""
+        """R_in = K_in · v_threshold · tau_mem · √(2 / (s · n_inputs)); n_inputs is not doubled (released code).
+
+        Of pixels: for one that is white.
+        """
         o = self.options
-        return o.input_gain * o.v_threshold * o.tau_mem_ms * math.sqrt(2 / (o.expected_sparsity * self.n_inputs))
+        weight = o.input_gain * o.v_threshold * o.tau_mem_ms * math.sqrt(2 / (o.expected_sparsity * self.n_inputs))
+        return weight / 255 if self.pictures else weight
 
     @property
     def recurrent_weight(self) -> float:
@@ -149,11 +172,11 @@ class Network:
         return o.output_gain * math.sqrt(1 / (o.expected_sparsity * o.n_neurons))
 
     def initial_probabilities(self, frozen: dict[str, np.ndarray]) -> ReleaseProbabilities:
-        """One half everywhere; a frozen projection's are its release (`frozen`, bool): 0 or 1."""
-        return {
-            p.name: np.full((p.n_pre, p.n_post), 0.5, np.float32) if p.plastic else frozen[p.name].astype(np.float32)
-            for p in self.projections
-        }
+        """One half everywhere; a frozen projection's are its release (`frozen`, bool), 0 or 1, those of pictures 0."""
+        half = {p.name: np.full((p.n_pre, p.n_post), 0.5, np.float32) for p in self.projections}
+        if self.pictures:
+            return {**half, "recurrent": np.zeros_like(half["recurrent"])}
+        return {p.name: half[p.name] if p.plastic else frozen[p.name].astype(np.float32) for p in self.projections}
 
 
 class LayeredOptions(BaseModel):
@@ -161,39 +184,89 @@ class LayeredOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hidden: tuple[Annotated[int, Field(ge=1, le=32767)], ...] = Field((64,), description="neurons of the hidden layers")
+    conv: tuple[Annotated[int, Field(ge=16, le=512, multiple_of=16)], ...] = Field(
+        (), max_length=2, description="filters of one or two 3 × 3 convolutions, each with relu and 2 × 2 max-pooling"
+    )
+    hidden: tuple[Annotated[int, Field(ge=1, le=32767)], ...] = Field(
+        (64,), description="neurons of the hidden layers; none for no hidden layer"
+    )
     ei: Literal["none", "1:1", "2:1", "3:1"] = Field(
         "none", description="none: weights ±1; E:I: weights 0 and 1, of so many excitatory for every inhibitory neuron"
     )
+    neurons: Literal["relu", "lif"] = Field(
+        "relu", description="relu: no spikes; lif: one layer of spiking neurons, for chips"
+    )
     mirror_input: bool = Field(False, description="feed [x, −x], so that weights of 0 and 1 see both signs")
 
-    @field_validator("hidden", mode="before")
+    @field_validator("conv", "hidden", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
-        """'128,64' from the command line, one number, or a list."""
+        """'128,64' from the command line, one number, a list, or none."""
         if isinstance(value, str):
-            return [part for part in value.split(",") if part.strip()]
+            return [] if value.strip() == "none" else [part for part in value.split(",") if part.strip()]
         return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> LayeredOptions:
+        if self.conv and (self.ei != "none" or self.mirror_input):
+            raise ValueError("layers.conv: convolutions have weights of ±1; leave ei and mirror_input out")
+        if self.neurons == "lif":
+            if self.ei == "none" or not self.mirror_input:
+                raise ValueError(
+                    "layers.neurons: synapses of lif neurons are 0 or 1 and have the sign of their neuron; set ei to 1:1, "
+                    "2:1 or 3:1, and mirror_input"
+                )
+            if self.conv or len(self.hidden) != 1:
+                raise ValueError("layers.neurons: lif makes one hidden layer; give hidden one number, and leave conv out")
+        return self
+
+
+def _pooled(size: int) -> int:
+    """Places that are left of so many after a 3 × 3 convolution without padding and 2 × 2 pooling."""
+    return (size - 2) // 2
 
 
 @dataclass(frozen=True)
 class LayeredNetwork:
-    """A feed-forward network for `n_inputs` pixels and `n_outputs` classes, without biases.
+    """A feed-forward network for pictures of `shape` (height, width, channels) and `n_outputs` classes, without biases.
 
         y_l = scale_l W_l x_{l−1},   x_l = 2 relu(y_l),   scores = y of the last layer;   scale_l = 1 / √(inputs of layer l)
 
     W is ±1, or with `ei` 0 and 1: then inhibitory hidden neurons (they come last) count −E/I times (Sun et al. 2025 §3.3;
-    released code, modules/linear.py).
+    released code, modules/linear.py). Convolutions have scale 1 and x = maxpool(relu(y)) (modules/CNN.py).
     """
 
     options: LayeredOptions
-    n_inputs: int
+    shape: tuple[int, int, int]
     n_outputs: int
+
+    def __post_init__(self) -> None:
+        """`ValueError` for pictures that are too small for the convolutions."""
+        if min(self.feature_shape) < 1:
+            height, width, _ = self.shape
+            raise ValueError(
+                f"layers.conv: nothing is left of {height} × {width} pixels after {len(self.options.conv)} convolutions "
+                "with pooling; use fewer"
+            )
+
+    @property
+    def n_inputs(self) -> int:
+        """Pixels times channels."""
+        return math.prod(self.shape)
+
+    @property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """What the convolutions make of a picture: (height, width, filters). Each leaves ⌊(size − 2)/2⌋ of a side."""
+        height, width, channels = self.shape
+        for filters in self.options.conv:
+            height, width, channels = _pooled(height), _pooled(width), filters
+        return height, width, channels
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Neurons of every layer, inputs first (twice as many if they are mirrored)."""
-        return (self.n_inputs * (1 + self.options.mirror_input), *self.options.hidden, self.n_outputs)
+        """Inputs (twice as many if they are mirrored, or the features of the convolutions) and neurons of every layer."""
+        features = math.prod(self.feature_shape) * (1 + self.options.mirror_input)
+        return (features, *self.options.hidden, self.n_outputs)
 
     @property
     def signed(self) -> bool:
@@ -202,16 +275,18 @@ class LayeredNetwork:
 
     @property
     def projections(self) -> tuple[Projection, ...]:
-        """`input`, `hidden…`, `readout`; of a network without hidden layers only `readout`."""
-        sizes = self.sizes
-        inner = [f"hidden{k}" for k in range(1, len(sizes) - 2)]
-        names = ["input", *(["hidden"] if len(inner) == 1 else inner), "readout"][-(len(sizes) - 1) :]
-        return tuple(Projection(name, sizes[k], sizes[k + 1], "pre") for k, name in enumerate(names))
+        """`input`, `hidden…`, `readout`, as many as there are; with convolutions `conv1`, `conv2`, `hidden…`, `readout`.
 
-    @property
-    def release_words(self) -> tuple[int, ...]:
-        """64-bit words of each projection's releases: a row of bits a neuron, padded to whole words."""
-        return tuple(p.n_post * -(-p.n_pre // 64) for p in self.projections)
+        A convolution's are shared by all places: shape (9 · channels, filters), in the order (row, column, channel).
+        """
+        sizes, convolutions, channels = self.sizes, [], self.shape[2]
+        for k, filters in enumerate(self.options.conv, 1):
+            convolutions.append(Projection(f"conv{k}", 9 * channels, filters, "pre"))
+            channels = filters
+        n_inner = len(sizes) - 2 - (not convolutions)
+        inner = ["hidden"] if n_inner == 1 else [f"hidden{k}" for k in range(1, n_inner + 1)]
+        names = [*inner, "readout"] if convolutions else ["input", *inner, "readout"][-(len(sizes) - 1) :]
+        return (*convolutions, *(Projection(name, sizes[k], sizes[k + 1], "pre") for k, name in enumerate(names)))
 
     @property
     def substeps(self) -> int:

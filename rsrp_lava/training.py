@@ -22,7 +22,7 @@ from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolde
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learning.optimizers import OptimizerState
-from rsrp_lava.learning.rsrp import Update, entropy_bits, release_credit, stored_credit
+from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_credit, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
 from rsrp_lava.network import LayeredNetwork, Network, Projection, ReleaseProbabilities, release_sha256
 from rsrp_lava.run_folder import Checkpoint, RunFolder
@@ -208,7 +208,7 @@ class _Training:
             if self.folder:
                 self.folder.save_checkpoint(state.to_checkpoint(self.experiment))
             self.report(record)
-        self._note(_final_record(state, evaluation or self._evaluate()))
+        self._note(_final_record(self.experiment, state, evaluation or self._evaluate()))
 
     def _evaluate(self) -> Outcome:
         state = self.state
@@ -231,12 +231,13 @@ def _compile(experiment: Experiment, engine: Engine, state: State) -> float:
     half, synapse = np.full((1, 1), 0.5, np.float32), Projection("one synapse", 1, 1, "post")
     draw = experiment.build_draw()
     release_credit(half, draw.source(synapse, half), two_samples, draw.p_bits, (0, 0, 0), Threads(1).map_ranges)
+    stored_credit(half, two_samples, draw.p_bits, np.zeros((2, 1), np.uint64))
     return time.perf_counter() - started
 
 
 def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: State, evaluation: Outcome | None) -> Record:
     """One generation of RSRP; `state` moves on by one. Returns its record."""
-    entropy = {name: entropy_bits(rho) for name, rho in state.probabilities.items()}
+    entropy, shapes = {name: entropy_bits(rho) for name, rho in state.probabilities.items()}, _histograms(experiment, state)
     sampled = engine.play(state.probabilities, state.normaliser, state.generation, experiment.population)
     normaliser, mean = state.normaliser.update(sampled.observations), mean_reward(sampled.returns)
     if engine.learn is not None:
@@ -256,6 +257,7 @@ def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: St
         "sampled_std": float(np.nanstd(sampled.returns)),
         **(_evaluation_record(evaluation) if evaluation else {}),
         "entropy_bits": entropy,
+        **shapes,
         "env_steps": state.env_steps,
     }
     profile = experiment.hardware
@@ -302,13 +304,21 @@ def _evaluation_record(evaluation: Outcome) -> Record:
     return {"evaluation_return": float(evaluation.returns.mean()), "evaluation_std": float(evaluation.returns.std())}
 
 
-def _final_record(state: State, evaluation: Outcome) -> Record:
+def _histograms(experiment: Experiment, state: State) -> Record:
+    """Of the release probabilities there are, in the generations that were chosen for it."""
+    if state.generation not in experiment.histograms_at:
+        return {}
+    return {"histogram": {name: histogram(rho).tolist() for name, rho in state.probabilities.items()}}
+
+
+def _final_record(experiment: Experiment, state: State, evaluation: Outcome) -> Record:
     """The last evaluation, after the last update: a record of its own, without samples."""
     entropy = {name: entropy_bits(rho) for name, rho in state.probabilities.items()}
     return {
         "generation": state.generation,
         **_evaluation_record(evaluation),
         "entropy_bits": entropy,
+        **_histograms(experiment, state),
         "env_steps": state.env_steps,
         "seconds": state.seconds,
     }

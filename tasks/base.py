@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class EpisodeTask:
     step: Callable
     #: The same task in Gymnasium, for hosts that run without this package; None if there is none.
     gymnasium_id: str | None = None
+    #: States in which evaluation episodes start, float64, shape (episodes, state_size); None: as `reset` draws them.
+    starts: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class ClassifyTask:
 
     name: str
     summary: str
-    n_inputs: int
+    shape: tuple[int, int, int]  #: height, width, channels
     n_outputs: int
     n_test: int
     #: Accuracy and rewards are parts of 1.

@@ -13,8 +13,8 @@ from __future__ import annotations
 from rsrp_lava.tasks.base import ClassifyTask
 
 TASKS = (
-    ClassifyTask("digits", "classify 8 × 8 digits (1,442 images, in the package)", 64, 10, 355),
-    ClassifyTask("mnist", "classify MNIST's digits (60,000 images of 28 × 28)", 784, 10, 10_000),
-    ClassifyTask("fashion_mnist", "classify Fashion-MNIST's clothes (60,000 images of 28 × 28)", 784, 10, 10_000),
-    ClassifyTask("cifar10", "classify CIFAR-10's pictures (50,000 images of 32 × 32 × 3)", 3072, 10, 10_000),
+    ClassifyTask("digits", "classify 8 × 8 digits (1,442 images, in the package)", (8, 8, 1), 10, 355),
+    ClassifyTask("mnist", "classify MNIST's digits (60,000 images of 28 × 28)", (28, 28, 1), 10, 10_000),
+    ClassifyTask("fashion_mnist", "classify Fashion-MNIST's clothes (60,000 images of 28 × 28)", (28, 28, 1), 10, 10_000),
+    ClassifyTask("cifar10", "classify CIFAR-10's pictures (50,000 images of 32 × 32 × 3)", (32, 32, 3), 10, 10_000),
 )

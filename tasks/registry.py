@@ -35,7 +35,12 @@ def get_episode_task(name: str, what: str) -> EpisodeTask:
     return task
 
 
-def recipe(name: str) -> dict[str, Any]:
-    """The task's recipe: the settings it is known to be learned with, which an experiment starts from."""
+def recipe(name: str, spiking: bool = False) -> dict[str, Any]:
+    """The task's recipe: the settings it is known to be learned with, which an experiment starts from.
+
+    `spiking`: of a task that classifies, those for spiking neurons (its section `lif`).
+    """
     text = resources.files("rsrp_lava.tasks").joinpath(f"{get_task(name).name}.yaml").read_text("utf-8")
-    return yaml.safe_load(text)
+    settings = yaml.safe_load(text)
+    of_spiking = settings.pop("lif", {})
+    return {**settings, **of_spiking} if spiking else settings

@@ -279,13 +279,52 @@ def read_idx(content):
     return shape, list(struct.unpack_from(f"{n}B", content, 4 + 4 * n_dimensions))
 
 
+def convolution(x, theta, channels):
+    """Sums of a 3 × 3 convolution of ±1: x, integers, shape (h, w, channels); theta, bool, shape (9 · channels, filters)."""
+    h, w, _ = x.shape
+    kernel = 2 * theta.reshape(3, 3, channels, -1).astype(int) - 1
+    out = np.zeros((h - 2, w - 2, kernel.shape[3]), int)
+    for y in range(h - 2):
+        for column in range(w - 2):
+            for f in range(kernel.shape[3]):
+                out[y, column, f] = (x[y : y + 3, column : column + 3] * kernel[..., f]).sum()
+    return out
+
+
+def pool(x):
+    """Largest of 2 × 2; an odd last row or column is left out."""
+    h, w = x.shape[0] // 2, x.shape[1] // 2
+    return np.array([[x[2 * y : 2 * y + 2, 2 * k : 2 * k + 2].max(axis=(0, 1)) for k in range(w)] for y in range(h)])
+
+
+def convolution_features(network, released, image, mean):
+    """Features of one picture in whole pixel units, and how many of them a unit of a feature stands for."""
+    conv, channels = network.options.conv, network.shape[2]
+    x = image.reshape(network.shape).astype(int)
+    theta = released["conv1"]
+    cut = np.rint(255 * mean * (2 * theta.astype(int) - 1).sum(axis=0)).astype(int)
+    a = np.maximum(pool(convolution(x, theta, channels)) - cut, 0)
+    if len(conv) == 1:
+        return a.ravel(), 1
+    limit, shift = 65535 // (9 * conv[0]), 0
+    while 0.75 * 9 * channels * 255 > limit * 2**shift:
+        shift += 1
+    a = np.minimum((a + 2**shift // 2) // 2**shift, limit)
+    return np.maximum(pool(convolution(a, released["conv2"], conv[0])), 0).ravel(), 2**shift
+
+
 def layered_scores(network, released, images, mean, std):
     """Scores of a layered network, float64, shape (classes, batch); images: uint8, shape (batch, pixels)."""
-    x = ((images / 255 - mean) / std).T
+    if network.options.conv:
+        pairs = [convolution_features(network, released, image, mean) for image in images]
+        x = np.array([features * unit / (255 * std) / 2 for features, unit in pairs]).T  # below, activations are doubled
+    else:
+        x = ((images / 255 - mean) / std).T
     if network.options.mirror_input:
         x = np.concatenate([x, -x])
-    for layer, projection in enumerate(network.projections):
-        if layer > 0:
+    dense = [p for p in network.projections if not p.name.startswith("conv")]
+    for layer, projection in enumerate(dense):
+        if layer > 0 or network.options.conv:
             x = 2 * np.maximum(x, 0)
             n, ratio = len(x), None if network.options.ei == "none" else int(network.options.ei[0])
             for j in range(n):

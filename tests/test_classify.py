@@ -31,15 +31,15 @@ def engine(**settings):
 
 
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_own():
-    batches = [engine(batch=100).shared_indices(generation) for generation in range(28)]  # 14 batches of 1,442 images
+    batches = [engine(batch=100).order.indices(generation) for generation in range(28)]  # 14 batches of 1,442 images
     first, second = (np.concatenate(batches[start : start + 14]) for start in (0, 14))
     for epoch in (first, second):
         assert len(set(epoch.tolist())) == 1400
         assert 0 <= epoch.min() <= epoch.max() < 1442
     assert (first != second).any()
-    assert (engine(batch=100).shared_indices(14) == batches[14]).all()
-    assert (engine(batch=100, seed=4).shared_indices(14) != batches[14]).any()
-    assert len(engine(batch=5000).shared_indices(1)) == 1442
+    assert (engine(batch=100).order.indices(14) == batches[14]).all()
+    assert (engine(batch=100, seed=4).order.indices(14) != batches[14]).any()
+    assert len(engine(batch=5000).order.indices(1)) == 1442
 
 
 def test_samples_draw_images_of_their_own_from_all():
@@ -54,7 +54,7 @@ def test_samples_draw_images_of_their_own_from_all():
 def test_independent_samples_are_scored_on_their_own_images(run):
     """Sample 4 earns what it would earn if all saw its images."""
     independent, shared = engine(data_sampling="independent", batch=16), engine(batch=16)
-    shared.shared_indices = lambda generation: independent.own_indices(generation, 4)
+    shared.order.indices = lambda generation: independent.own_indices(generation, 4)
     arguments = (run.probabilities, run.normaliser, 2, 8)
     assert independent.play(*arguments).returns[4] == shared.play(*arguments).returns[4]
     assert (independent.play(*arguments).returns != shared.play(*arguments).returns).any()
@@ -81,6 +81,7 @@ def test_an_evaluation_is_the_accuracy_of_the_thresholded_network_on_the_test_im
         {},
         {"data_sampling": "independent", "reward": "recall"},
         {"layers": {"hidden": [9, 7], "ei": "2:1", "mirror_input": True}, "reward": "cross_entropy", "optimizer": "adam"},
+        {"layers": {"conv": [16], "hidden": [8]}},
         {"profile_overrides": {"learning_storage.p_bits": 6, "learning_storage.rounding": "stochastic"}},
     ],
 )
@@ -132,6 +133,10 @@ def test_until_counts_evaluations_only():
         ({"layers": {"hiden": [3]}}, r"layers.hiden: no such setting; did you mean 'layers.hidden'\?"),
         ({"layers": {"hidden": [0]}}, r"layers.hidden.0: 0 — input should be greater than or equal to 1"),
         ({"layers": {"ei": "4:1"}}, "layers.ei"),
+        ({"layers": {"conv": [16], "ei": "1:1"}}, "layers.conv: convolutions have weights of ±1"),
+        ({"layers": {"conv": [16, 16, 16]}}, "layers.conv"),
+        ({"layers": {"conv": [8]}}, "layers.conv.0: 8"),
+        ({"histograms_at": [-1]}, "histograms_at.0: -1"),
         ({"batch": 0}, "batch: 0"),
         ({"evaluate_every": 0}, "evaluate_every: 0"),
     ],
@@ -141,13 +146,13 @@ def test_settings_without_a_meaning_are_refused(settings, message):
         Experiment(**{**SMALL, **settings})
 
 
-def test_what_needs_episodes_says_so(run, tmp_path):
-    for call in (
-        lambda: deploy(run, to="npz", output=tmp_path / "out", profile="loihi2"),
-        lambda: map_run(run, profile="loihi2"),
-        lambda: study("quantization", "digits", tmp_path / "study"),
+def test_what_needs_spikes_or_episodes_says_so(run, tmp_path):
+    for call, message in (
+        (lambda: deploy(run, to="npz", output=tmp_path / "out", profile="loihi2"), "deploy: the network .* has no spikes"),
+        (lambda: map_run(run, profile="loihi2"), "map: the network of this digits run has no spikes"),
+        (lambda: study("quantization", "digits", tmp_path / "study"), "digits: has no episodes"),
     ):
-        with pytest.raises(ExperimentError, match="digits: has no episodes"):
+        with pytest.raises(ExperimentError, match=message):
             call()
     assert not list(tmp_path.iterdir())
 
@@ -196,3 +201,21 @@ def test_the_command_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_digits_are_learned(seed):
     assert train(Experiment(task="digits", seed=seed)).summary["final_test_accuracy"] >= 0.93
+
+
+def test_releases_that_are_drawn_again_earn_the_same_credit(run, monkeypatch):
+    """A population whose releases do not fit in memory learns the same."""
+    monkeypatch.setattr("rsrp_lava.engines.batches._KEPT_BYTES", 0)
+    assert sha(train(Experiment(**SMALL), threads=1)) == evaluate(run)["release_sha256"]
+
+
+def test_histograms_are_kept_of_chosen_generations():
+    result = train(Experiment(**SMALL, histograms_at=[0, 3, 5]), threads=1)
+    kept = {record["generation"]: record["histogram"] for record in result.metrics if "histogram" in record}
+    assert list(kept) == [0, 3, 5]
+    assert kept[0]["input"][16] == 64 * 12
+    assert sum(kept[5]["readout"]) == 12 * 10
+    assert (
+        kept[5]["readout"]
+        == np.bincount(np.rint(result.probabilities["readout"].ravel() * 32).astype(int), minlength=33).tolist()
+    )

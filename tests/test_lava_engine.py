@@ -85,9 +85,9 @@ def nothing_left(monkeypatch):
     "settings",
     [
         {},
-        {"reservoir": True},
-        {"reward_transform": "zero_mean"},
-        {"reward_transform": "none", "optimizer": "momentum"},
+        pytest.param({"reservoir": True}, marks=pytest.mark.slow),
+        pytest.param({"reward_transform": "zero_mean"}, marks=pytest.mark.slow),
+        pytest.param({"reward_transform": "none", "optimizer": "momentum"}, marks=pytest.mark.slow),
         {"optimizer": "adam", "decay": 0.01, "p_bits": 10},
         {"network": {"n_neurons": 100, "excitatory_ratio": 0.3}, "population": 12},
     ],
@@ -357,6 +357,7 @@ def test_sigterm_and_sigkill_leave_nothing(start_cli, tmp_path, nothing_left):
 
 
 @needs_lava
+@pytest.mark.slow
 def test_ten_runs_in_a_row_leave_no_descriptors_handlers_or_start_method(nothing_left):
     train(Experiment(**SMALL, engine="lava"))
     descriptors, handlers = len(os.listdir("/proc/self/fd")), logging.getLogger().handlers[:]

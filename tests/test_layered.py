@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import naive
 from rsrp_lava.kernels.binary_layer import batch_table
+from rsrp_lava.kernels.convolution import convolve, picture_table
 from rsrp_lava.kernels.layered import score_images, score_networks
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import bit_planes, draw_release, unpack_bits
@@ -22,7 +23,12 @@ NETWORKS = {
     "no hidden layer": {"hidden": ()},
     "E/I 1:1": {"ei": "1:1", "hidden": 9},
     "E/I 3:1, mirrored": {"ei": "3:1", "hidden": "16,8", "mirror_input": True},
+    "a convolution": {"conv": 16, "hidden": "none"},
+    "two convolutions": {"conv": "32,16", "hidden": 7},
+    "two, of odd pieces of channels": {"conv": "48,16", "hidden": "none"},
 }
+#: Height, width, channels: of the plain networks only the product counts.
+SHAPES = {"a convolution": (5, 7, 3), "two convolutions": (11, 14, 1), "two, of odd pieces of channels": (10, 10, 3)}
 KEY = (3, 2**40)
 
 
@@ -39,19 +45,23 @@ def releases(network, probabilities, sample):
 
 def room(network, samples):
     """For the releases of so many samples."""
-    return tuple(np.zeros((samples, words), np.uint64) for words in network.release_words)
+    return tuple(np.zeros((samples, p.words), np.uint64) for p in network.projections)
 
 
 @pytest.fixture(params=NETWORKS)
 def case(request):
-    """A network of 50 pixels, its sources, a batch of 37 images, their table and labels."""
+    """A network of some pixels, its sources, a batch of 37 images, their table and labels."""
     random = np.random.default_rng(1)
-    network = LayeredNetwork(LayeredOptions(**NETWORKS[request.param]), 50, 5)
+    network = LayeredNetwork(LayeredOptions(**NETWORKS[request.param]), SHAPES.get(request.param, (5, 5, 2)), 5)
     probabilities = {p.name: random.random((p.n_pre, p.n_post)).astype(np.float32) for p in network.projections}
     sources = tuple(bit_planes(p.to_rows(probabilities[p.name]), 16) for p in network.projections)
-    images, labels = random.integers(0, 256, (37, 50)).astype(np.uint8), random.integers(0, 5, 37).astype(np.uint8)
+    images = random.integers(0, 256, (37, network.n_inputs)).astype(np.uint8)
+    labels = random.integers(0, 5, 37).astype(np.uint8)
     x = images.T.astype(np.int16)
-    table = batch_table(np.concatenate([x, -x]) if network.options.mirror_input else x)
+    if network.options.conv:
+        table = picture_table(images, layered_constants(network, 0.3, 0.2).first)
+    else:
+        table = batch_table(np.concatenate([x, -x]) if network.options.mirror_input else x)
     return network, probabilities, sources, images, labels, table
 
 
@@ -59,7 +69,7 @@ def test_scores_are_those_of_the_network_on_paper(case):
     network, probabilities, sources, images, _, table = case
     comp = np.empty((5, 37), np.float32)
     for sample in (0, 7):
-        score_images(sources, layered_constants(network, 0.3, 0.2), table, 37, KEY, sample, room(network, 1), comp)
+        score_images(sources, layered_constants(network, 0.3, 0.2), table, KEY, sample, room(network, 1), comp)
         ref = naive.layered_scores(network, releases(network, probabilities, sample), images, 0.3, 0.2)
         np.testing.assert_allclose(comp, ref, rtol=0, atol=2e-5 * np.abs(ref).max())
 
@@ -77,7 +87,7 @@ def test_a_population_earns_what_each_network_does_alone(case, kind):
         )
     assert (whole == pieces).all()
     for sample in range(7):
-        score_images(sources, constants, table, 37, KEY, sample, room(network, 1), scores)
+        score_images(sources, constants, table, KEY, sample, room(network, 1), scores)
         assert whole[sample] == pytest.approx(naive.classification_reward(kind, scores, labels), rel=1e-12)
 
 
@@ -122,16 +132,43 @@ def test_soft_recall_weighs_classes_not_images():
 )
 def test_inhibitory_neurons_balance_the_excitatory_ones(ei, counts):
     """−E/I for each: a layer whose neurons all do the same delivers nothing."""
-    network = LayeredNetwork(LayeredOptions(ei=ei, hidden=8), 4, 3)
+    network = LayeredNetwork(LayeredOptions(ei=ei, hidden=8), (2, 2, 1), 3)
     assert network.inhibition(1).tolist() == counts
     assert ei == "none" or sum(counts) == 0
 
 
 def test_projections_are_named_by_their_place():
     def names(*hidden):
-        return [p.name for p in LayeredNetwork(LayeredOptions(hidden=hidden), 4, 3).projections]
+        return [p.name for p in LayeredNetwork(LayeredOptions(hidden=hidden), (2, 2, 1), 3).projections]
 
     assert (names(), names(5), names(5, 6)) == (["readout"], ["input", "readout"], ["input", "hidden", "readout"])
     assert names(5, 6, 7) == ["input", "hidden1", "hidden2", "readout"]
-    mirrored = LayeredNetwork(LayeredOptions(mirror_input=True), 4, 3)
+    mirrored = LayeredNetwork(LayeredOptions(mirror_input=True), (2, 2, 1), 3)
     assert [(p.n_pre, p.n_post) for p in mirrored.projections] == [(8, 64), (64, 3)]
+
+
+def test_convolutions_share_their_filters_between_places():
+    network = LayeredNetwork(LayeredOptions(conv="32,64", hidden="none"), (28, 28, 1), 10)
+    assert [(p.name, p.n_pre, p.n_post) for p in network.projections] == [
+        ("conv1", 9, 32),
+        ("conv2", 288, 64),
+        ("readout", 1600, 10),
+    ]
+    names = [p.name for p in LayeredNetwork(LayeredOptions(conv=16, hidden="8,8"), (8, 8, 1), 3).projections]
+    assert names == ["conv1", "hidden1", "hidden2", "readout"]
+
+
+def test_largest_sums_of_a_second_convolution_do_not_overflow():
+    """All weights +1 and all pixels white: 288 inputs, each cut at the limit."""
+    network = LayeredNetwork(LayeredOptions(conv="32,16", hidden="none"), (10, 10, 1), 3)
+    for mean in (0.0, 0.5):
+        constants = layered_constants(network, mean, 0.2)
+        images = np.full((33, 100), 255, np.uint8)
+        table = picture_table(images, constants.first)
+        rows, rows2 = np.full(32, 2**9 - 1, np.uint64), np.tile(np.array([2**64 - 1] * 4 + [2**32 - 1], np.uint64), 16)
+        features = np.zeros((16, 33), np.float32)
+        convolve(constants.first, table, rows, rows2, features)
+        released = {"conv1": np.ones((9, 32), bool), "conv2": np.ones((288, 16), bool)}
+        expected, _ = naive.convolution_features(network, released, images[0], mean)
+        assert (features == expected[:, None]).all()
+        assert mean > 0 or expected.max() == 288 * min(227, (9 * 255 + 4) // 8)

@@ -25,8 +25,9 @@ from rsrp_lava import (
 from rsrp_lava.deploying import deployment_of
 from rsrp_lava.export import play
 from rsrp_lava.studies import quantization, runner
+from rsrp_lava.studies.grouping import grouped
 from rsrp_lava.studies.quantization import AXES
-from rsrp_lava.studies.quantization_report import grouped, histogram
+from rsrp_lava.studies.quantization_report import plastic_histogram
 
 SETTINGS = {"population": 16, "generations": 3, "evaluation_episodes": 8, "network": {"n_neurons": 32}}
 SMALL = {
@@ -170,7 +171,7 @@ def test_tables_count_the_seeds_that_reach_the_goal(whole, tmp_path):
 def test_histograms_are_fractions_around_codes(whole):
     comp = row(whole, axis="bits", bits=2, rounding="nearest", rate=1.0, seed=0)
     run = load_run(whole.output / "runs" / comp["run"])
-    fractions = histogram(run)
+    fractions = plastic_histogram(run)
     synapses = np.concatenate([rho.ravel() for rho in run.probabilities.values()])
     assert fractions[[8, 16, 24]].tolist() == [(synapses == code / 4).mean() for code in (1, 2, 3)]
     assert fractions.sum() == pytest.approx(1)

@@ -18,19 +18,19 @@ def open_engine(experiment: Experiment, threads: Threads, seed: int | None = Non
 
         threads.close()
         return LavaEngine(experiment)
-    from rsrp_lava.engines.batches import BatchEngine
+    from rsrp_lava.engines.batches import open_batches
     from rsrp_lava.engines.fused import FusedEngine
     from rsrp_lava.mapping import kernel_constants
-    from rsrp_lava.network import LayeredNetwork
-    from rsrp_lava.tasks import get_episode_task
+    from rsrp_lava.network import Network
+    from rsrp_lava.tasks import ClassifyTask, get_task
     from rsrp_lava.tasks.data import load_data
 
     seed = experiment.seed if seed is None else seed
-    network = experiment.build_network()
-    if isinstance(network, LayeredNetwork):
-        data = load_data(experiment.task, experiment.data)
-        draw, independent = experiment.build_draw(), experiment.data_sampling == "independent"
-        return BatchEngine(network, data, experiment.reward, experiment.batch, independent, seed, draw, threads)
-    constants = kernel_constants(network, experiment.hardware)
-    task = get_episode_task(experiment.task, "engine fused")
-    return FusedEngine(network, constants, task, seed, experiment.build_draw(), threads)
+    network, task, draw = experiment.build_network(), get_task(experiment.task), experiment.build_draw()
+    constants = kernel_constants(network, experiment.hardware) if isinstance(network, Network) else None
+    if isinstance(task, ClassifyTask):
+        data, independent = load_data(experiment.task, experiment.data), experiment.data_sampling == "independent"
+        return open_batches(network, constants, data, experiment.reward, experiment.batch, independent, seed, draw, threads)
+    assert isinstance(network, Network)
+    assert constants is not None
+    return FusedEngine(network, constants, task, seed, draw, threads)

@@ -1,21 +1,25 @@
-"""Layered networks on batches of labelled images: the population in compiled kernels, networks spread over threads."""
+"""Networks on batches of labelled images: the population in compiled kernels, networks spread over threads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.binary_layer import BatchTable, empty_table, fill_table
+from rsrp_lava.kernels.convolution import Convolutions, PictureTable, picture_table
+from rsrp_lava.kernels.fixed_point import FixedInput
 from rsrp_lava.kernels.layered import score_images, score_networks
+from rsrp_lava.kernels.pictures import score_pictures, show_pictures
 from rsrp_lava.kernels.random_bits import BATCHES, fill_uniform
 from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.mapping.layered import layered_constants
 from rsrp_lava.mapping.release import ReleaseDraw, fixed_release
-from rsrp_lava.network import LayeredNetwork, ReleaseProbabilities
+from rsrp_lava.network import LayeredNetwork, Network, ReleaseProbabilities
 from rsrp_lava.tasks.data import DataSet
 
 #: Rows of weights a call of the kernel: they share each part of the batch's table while it is in the cache.
@@ -24,6 +28,138 @@ _ROWS_PER_PIECE = 1024
 _KEPT_BYTES = 2**31
 #: Test images an evaluation takes together.
 _IMAGES_PER_TABLE = 512
+
+Table = BatchTable | PictureTable
+#: Releases of networks, one array a projection: uint64, shape (networks, words).
+Released = tuple[np.ndarray, ...]
+
+
+class BatchOrder:
+    """Which images a generation sees when all samples share them.
+
+    All training images in a new order every epoch, from (seed, epoch); what is left of less than a batch is left out.
+    """
+
+    def __init__(self, seed: int, n: int, batch: int) -> None:
+        self._seed, self._n, self._batch = seed, n, batch
+        self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+
+    def indices(self, generation: int) -> np.ndarray:
+        """The generation's images, int64."""
+        epoch, position = divmod(generation, self._n // self._batch)
+        if self._epoch[0] != epoch:
+            uniform = np.empty(self._n)
+            fill_uniform(self._seed, epoch, 0, BATCHES, uniform)
+            self._epoch = (epoch, np.argsort(uniform, kind="stable"))
+        return self._epoch[1][position * self._batch : (position + 1) * self._batch]
+
+
+class Scorer(Protocol):
+    """How networks of one kind see images."""
+
+    rows: int  #: rows of weights of one network that the table is read for
+
+    def table(self, images: np.ndarray) -> Table:
+        """What all networks share of these images (uint8, shape (n, pixels))."""
+        ...
+
+    def score(
+        self,
+        sources: tuple[Any, ...],
+        table: Table,
+        labels: np.ndarray,
+        reward: int,
+        key: tuple[int, int],
+        samples: tuple[int, int],
+        released: Released,
+        rewards: np.ndarray,
+    ) -> np.ndarray:
+        """Write the rewards of these samples; returns what integers lost (int64, shape (3,), kernels/arithmetic.EVENTS)."""
+        ...
+
+    def outputs(
+        self,
+        sources: tuple[Any, ...],
+        table: Table,
+        key: tuple[int, int],
+        first: int,
+        released: Released,
+        scores: np.ndarray,
+    ) -> np.ndarray:
+        """Write the outputs of one network for test images `first` …; returns what integers lost."""
+        ...
+
+
+class _Layers:
+    """Layers without spikes."""
+
+    def __init__(self, network: LayeredNetwork, data: DataSet) -> None:
+        self._constants = layered_constants(network, data.mean, data.std)
+        self._mirror = network.options.mirror_input
+        self.rows = int(self._constants.sizes[0])
+
+    def table(self, images: np.ndarray) -> Table:
+        if isinstance(self._constants.first, Convolutions):
+            return picture_table(images, self._constants.first)
+        return _table_of(images.T.astype(np.int16), self._mirror)
+
+    def score(self, sources, table, labels, reward, key, samples, released, rewards):  # type: ignore[no-untyped-def]
+        score_networks(sources, self._constants, table, labels, reward, key, samples, released, rewards)
+        return np.zeros(len(EVENTS), np.int64)
+
+    def outputs(self, sources, table, key, first, released, scores):  # type: ignore[no-untyped-def]
+        score_images(sources, self._constants, table, key, 0, released, scores)
+        return np.zeros(len(EVENTS), np.int64)
+
+
+class _Spikes:
+    """A layer of spiking neurons."""
+
+    def __init__(self, network: Network, constants: NetworkConstants) -> None:
+        self._constants, self.rows = constants, network.options.n_neurons
+        pixels = np.arange(256, dtype=np.float32)
+        inputs = constants.input
+        whole = pixels * inputs.per_unit if isinstance(inputs, FixedInput) else pixels
+        self._of_pixel = np.rint(whole).astype(np.int16)
+
+    def table(self, images: np.ndarray) -> Table:
+        return _table_of(self._of_pixel[images.T], mirror=True)
+
+    def score(self, sources, table, labels, reward, key, samples, released, rewards):  # type: ignore[no-untyped-def]
+        events = np.zeros(len(EVENTS), np.int64)
+        score_pictures(sources, self._constants, table, labels, reward, key, samples, released, rewards, events)
+        return events
+
+    def outputs(self, sources, table, key, first, released, scores):  # type: ignore[no-untyped-def]
+        events = np.zeros(len(EVENTS), np.int64)
+        show_pictures(sources, self._constants, table, key, first, released, scores, events)
+        return events
+
+
+def _table_of(inputs: np.ndarray, mirror: bool) -> BatchTable:
+    if mirror:
+        inputs = np.concatenate([inputs, -inputs])
+    table = empty_table(*inputs.shape)
+    fill_table(np.ascontiguousarray(inputs), table)
+    return table
+
+
+def open_batches(
+    network: LayeredNetwork | Network,
+    constants: NetworkConstants | None,
+    data: DataSet,
+    reward: str,
+    batch: int,
+    independent: bool,
+    seed: int,
+    draw: ReleaseDraw,
+    threads: Threads,
+) -> BatchEngine:
+    """The engine for a network that classifies; `constants` are those of a spiking one."""
+    if isinstance(network, LayeredNetwork):
+        return BatchEngine(network, _Layers(network, data), data, reward, batch, independent, seed, draw, threads)
+    assert constants is not None
+    return BatchEngine(network, _Spikes(network, constants), data, reward, batch, independent, seed, draw, threads)
 
 
 class BatchEngine:
@@ -36,7 +172,8 @@ class BatchEngine:
 
     def __init__(
         self,
-        network: LayeredNetwork,
+        network: LayeredNetwork | Network,
+        scorer: Scorer,
         data: DataSet,
         reward: str,
         batch: int,
@@ -45,16 +182,16 @@ class BatchEngine:
         draw: ReleaseDraw,
         threads: Threads,
     ) -> None:
-        self.network, self.data, self.batch, self.seed = network, data, min(batch, len(data.train)), seed
+        self.network, self._scorer, self.data, self.seed = network, scorer, data, seed
+        self.batch = min(batch, len(data.train))
         self._reward, self._independent, self._draw, self.threads = REWARDS[reward], independent, draw, threads
-        self._constants = layered_constants(network, data.mean, data.std)
-        self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+        self.order = BatchOrder(seed, len(data.train), self.batch)
         self._kept = self._room(0)
 
     def prepare(self, state: object = None) -> None:
         """See `engines.protocol.Engine.prepare`."""
         half = self.network.initial_probabilities({})
-        none = Normaliser.start(0)
+        none = Normaliser.start(self.network.n_observed)
         self.play(half, none, 0, 1)
         self.play(half, none, 0, 1, deterministic=True)
 
@@ -71,31 +208,31 @@ class BatchEngine:
         `deterministic`: returns of one network, 1 for each of the first `samples` test images that it classifies, else 0.
         """
         if deterministic:
-            returns = self._classify(probabilities, min(samples, len(self.data.test)))
+            returns, events = self._classify(probabilities, generation, min(samples, len(self.data.test)))
             steps = np.ones(len(returns), np.int64)
         else:
-            returns = self._rewards(probabilities, generation, samples)
+            returns, events = self._rewards(probabilities, generation, samples)
             steps = np.full(samples, self.batch, np.int64)
         kept = None if deterministic or len(self._kept[0]) != samples else self._kept
-        nothing = Observations(0.0, np.zeros(0), np.zeros(0))
-        return Outcome(returns, steps, nothing, np.zeros(len(EVENTS), np.int64), kept)
+        zeros = np.zeros(self.network.n_observed)
+        return Outcome(returns, steps, Observations(0.0, zeros, zeros), events, kept)
 
-    def _room(self, samples: int) -> tuple[np.ndarray, ...]:
+    def _room(self, samples: int) -> Released:
         """Room for the releases of so many samples, one array a projection."""
-        return tuple(np.empty((samples, words), np.uint64) for words in self.network.release_words)
+        return tuple(np.empty((samples, p.words), np.uint64) for p in self.network.projections)
 
-    def _rewards(self, probabilities: ReleaseProbabilities, generation: int, samples: int) -> np.ndarray:
+    def _rewards(self, probabilities: ReleaseProbabilities, generation: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
         sources = tuple(self._draw.source(p, probabilities[p.name]) for p in self.network.projections)
-        key, rewards = (self.seed, generation), np.zeros(samples)
-        shared = None if self._independent else self._batch(self.shared_indices(generation))
-        keeps = 8 * samples * sum(self.network.release_words) <= _KEPT_BYTES
+        key, rewards, lost = (self.seed, generation), np.zeros(samples), []
+        shared = None if self._independent else self._batch(self.order.indices(generation))
+        keeps = 8 * samples * sum(p.words for p in self.network.projections) <= _KEPT_BYTES
         if len(self._kept[0]) != (samples if keeps else 0):
             self._kept = self._room(samples if keeps else 0)
 
-        def score(batch: tuple[BatchTable, np.ndarray], first: int, last: int) -> None:
+        def score(batch: tuple[Table, np.ndarray], first: int, last: int) -> None:
             released = tuple(kept[first:last] for kept in self._kept) if keeps else self._room(last - first)
             table, labels = batch
-            score_networks(sources, self._constants, table, labels, self._reward, key, (first, last), released, rewards)
+            lost.append(self._scorer.score(sources, table, labels, self._reward, key, (first, last), released, rewards))
 
         def work(first: int, last: int) -> None:
             if shared is not None:
@@ -104,18 +241,8 @@ class BatchEngine:
             for sample in range(first, last):
                 score(self._batch(self.own_indices(generation, sample)), sample, sample + 1)
 
-        self.threads.map_ranges(work, samples, max(1, _ROWS_PER_PIECE // self.network.sizes[1]))
-        return rewards
-
-    def shared_indices(self, generation: int) -> np.ndarray:
-        """The generation's images, int64: all training images in a new order every epoch, those of half a batch left out."""
-        n = len(self.data.train)
-        epoch, position = divmod(generation, n // self.batch)
-        if self._epoch[0] != epoch:
-            uniform = np.empty(n)
-            fill_uniform(self.seed, epoch, 0, BATCHES, uniform)
-            self._epoch = (epoch, np.argsort(uniform, kind="stable"))
-        return self._epoch[1][position * self.batch : (position + 1) * self.batch]
+        self.threads.map_ranges(work, samples, max(1, _ROWS_PER_PIECE // self._scorer.rows))
+        return rewards, np.sum(lost, axis=0)
 
     def own_indices(self, generation: int, sample: int) -> np.ndarray:
         """One sample's own images, int64, drawn with replacement."""
@@ -123,36 +250,28 @@ class BatchEngine:
         fill_uniform(self.seed, generation, sample, BATCHES + 1, uniform)
         return (uniform * len(self.data.train)).astype(np.int64)
 
-    def _batch(self, indices: np.ndarray) -> tuple[BatchTable, np.ndarray]:
+    def _batch(self, indices: np.ndarray) -> tuple[Table, np.ndarray]:
         """The table and the labels of these training images."""
-        return self._table(self.data.train.images[indices]), self.data.train.labels[indices]
+        return self._scorer.table(self.data.train.images[indices]), self.data.train.labels[indices]
 
-    def _table(self, images: np.ndarray) -> BatchTable:
-        inputs = images.T.astype(np.int16)
-        if self.network.options.mirror_input:
-            inputs = np.concatenate([inputs, -inputs])
-        table = empty_table(*inputs.shape)
-        fill_table(np.ascontiguousarray(inputs), table)
-        return table
-
-    def _classify(self, probabilities: ReleaseProbabilities, images: int) -> np.ndarray:
+    def _classify(self, probabilities: ReleaseProbabilities, generation: int, images: int) -> tuple[np.ndarray, np.ndarray]:
         """1 for each test image whose class has the largest score (the first of equal ones), else 0; θ = [ρ > ½]."""
         sources = tuple(fixed_release(p, probabilities[p.name] > 0.5) for p in self.network.projections)
-        correct = np.zeros(images)
+        correct, lost = np.zeros(images), []
 
         def work(first: int, last: int) -> None:
             labels = self.data.test.labels[first:last].astype(np.int64)
             scores = np.empty((self.network.n_outputs, last - first), np.float32)
-            table = self._table(self.data.test.images[first:last])
-            score_images(sources, self._constants, table, last - first, (self.seed, 0), 0, self._room(1), scores)
+            table = self._scorer.table(self.data.test.images[first:last])
+            lost.append(self._scorer.outputs(sources, table, (self.seed, generation), first, self._room(1), scores))
             correct[first:last] = scores.argmax(axis=0) == labels
 
         self.threads.map_ranges(work, images, _IMAGES_PER_TABLE)
-        return correct
+        return correct, np.sum(lost, axis=0)
 
     def close(self) -> None:
         """See `engines.protocol.Engine.close`."""
         self.threads.close()
 
 
-__all__ = ["BatchEngine"]
+__all__ = ["BatchEngine", "BatchOrder", "open_batches"]

@@ -33,6 +33,8 @@ class Normaliser:
 
     def update(self, seen: Observations) -> Normaliser:
         """Mean and variance of all observations so far (Chan, Golub, LeVeque 1983, eq. 2.1)."""
+        if seen.count == 0:
+            return self
         mean = self.mean + self.std * seen.mean
         variance = self.variance_of(seen)
         if self.count == 0:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,8 +50,9 @@ class Deployment:
     probabilities: ReleaseProbabilities  #: what `synapses` were made from
 
     def planes(self) -> Planes:
-        """Synapses as the kernels take them."""
-        return Planes(*(self._planes(projection) for projection in self.network.projections))
+        """Synapses as the kernels take them: the readout's in rows of a target each, the others' in rows of a source."""
+        packed: dict[str, Literal["pre", "post"]] = {"input": "post", "recurrent": "post", "readout": "pre"}
+        return Planes(*(self._planes(replace(p, packed=packed[p.name])) for p in self.network.projections))
 
     def _planes(self, projection: Projection) -> np.ndarray:
         largest = max(int(synapses[projection.name].max(initial=0)) for synapses in self.synapses)
@@ -165,5 +166,5 @@ def _mean_field(
     else:
         lif = lif._replace(weight=np.int32(lif.weight // quantised.weight))
         readout = readout._replace(weight=np.int32(readout.weight // quantised.readout_weight))
-        inputs = inputs._replace(fraction_bits=np.int32(FRACTION_BITS))
+        inputs = inputs._replace(fraction_bits=np.int32(inputs.fraction_bits + FRACTION_BITS))
     return [synapses], constants._replace(lif=lif, readout=readout, input=inputs)

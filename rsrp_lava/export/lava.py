@@ -26,6 +26,9 @@ from rsrp_lava.export.npz import arrays_of
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.tasks import EpisodeTask
 
+#: Test images that go with the folder of a network that classifies.
+_PICTURES = 1000
+
 _README = """\
 # A spiking network for Lava
 
@@ -54,9 +57,12 @@ def require_stock_lif(deployment: Deployment) -> None:
 def write_lava(deployment: Deployment, task: EpisodeTask, folder: Path) -> None:
     """Write the folder. Raises `MappingError` for a profile or task Lava cannot run, `OSError`."""
     require_stock_lif(deployment)
-    if task.gymnasium_id is None:
+    arrays = arrays_of(deployment, task)
+    if task.starts is not None:
+        arrays["states"] = task.starts[:_PICTURES].astype(np.uint8)
+    elif task.gymnasium_id is None:
         raise MappingError(f"--to lava: the host plays Gymnasium tasks, and {task.name} is none; choose --to npz")
-    np.savez_compressed(folder / "network.npz", **arrays_of(deployment, task))
+    np.savez_compressed(folder / "network.npz", **arrays)
     files = resources.files("rsrp_lava.export.lava_folder")
     for name in ("run.py", "host.py"):
         (folder / name).write_text(files.joinpath(name).read_text("utf-8"), "utf-8")

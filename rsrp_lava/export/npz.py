@@ -38,6 +38,7 @@ def arrays_of(deployment: Deployment, task: EpisodeTask) -> dict[str, np.ndarray
         "task": task.name,
         "gymnasium_id": task.gymnasium_id,
         "action": "sign" if task.n_outputs == 1 else "argmax",
+        "pictures": task.starts is not None,
         "max_steps": task.max_steps,
         "release": deployment.release,
         "profile": deployment.profile.name,

@@ -68,7 +68,8 @@ def play_each(
     events = np.zeros(len(EVENTS), np.int64) if events is None else events
     networks = len(deployment.synapses)
     recording = Recording(np.zeros((task.max_steps * constants.substeps if record else 0, networks * words), np.uint64))
-    shared = (planes, constants, deployment.mean, deployment.inverse_std, sizes, key)
+    starts = np.zeros((0, task.state_size)) if task.starts is None else task.starts
+    shared = (planes, constants, deployment.mean, deployment.inverse_std, sizes, key, starts)
     specialise(play_deployed, functions, *shared, 0, recording, events, returns=PLAYED)
     for episode in range(episodes):
         earned, steps, spikes = play_deployed(functions, *shared, episode, recording, events)

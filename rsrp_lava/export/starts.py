@@ -15,7 +15,10 @@ def start_of(
     """Task state (float64) and uniform numbers of the initial potentials (float64, shape (networks, n_neurons))."""
     random, state = np.empty(task.random_size), np.zeros(task.state_size)
     fill_uniform(seed, generation, episode, TASK + EVALUATION, random)
-    task.reset(state, random)
+    if task.starts is None:
+        task.reset(state, random)
+    else:
+        state[:] = task.starts[episode]
     uniform = np.empty((networks, n_neurons))
     for k in range(networks):
         fill_uniform(seed, generation, k * NETWORK_STRIDE + episode, MEMBRANE + EVALUATION, uniform[k])

@@ -45,6 +45,7 @@ class NetworkConstants(NamedTuple):
     lif: Any  #: LifConstants or FixedLif
     input: Any  #: InputConstants or FixedInput
     readout: Any  #: ReadoutConstants or FixedReadout
+    recurrent: int  #: 0: recurrent synapses never release, and are not added up
     readout_delay: int  #: 1: the readout hears of a spike one step later, as on a chip
     substeps: int  #: simulation steps an environment step
     excitatory: np.ndarray  #: uint64, shape (words,): packed signs; bit set: excitatory
@@ -100,6 +101,23 @@ start_potentials = _twins("start_potentials(lif, uniform, v)", _float_start, _fi
 # --- input ------------------------------------------------------------------------------------------------------------
 
 
+def _float_place(inputs, sums, drive, events):
+    """drive[j] from the sum of what input synapses of neuron j added up to."""
+    for j in range(sums.shape[0]):
+        drive[j] = inputs.weight * np.float32(sums[j])
+
+
+def _fixed_place(inputs, sums, drive, events):
+    for j in range(sums.shape[0]):
+        total = sums[j] >> inputs.fraction_bits
+        if total > inputs.limit or total < -inputs.limit:
+            events[INPUT_CUT] += 1
+        drive[j] = np.int32(min(max(total, -inputs.limit), inputs.limit) << inputs.shift)
+
+
+place_drive = _twins("place_drive(inputs, sums, drive, events)", _float_place, _fixed_place)
+
+
 def _float_drive(inputs, observation, rows, drive, events):
     """Input current of one environment step: Σ_k [x, −x]_k θ_k of observation x, in units of `drive`.
 
@@ -114,8 +132,7 @@ def _float_drive(inputs, observation, rows, drive, events):
             x = (observation[k] if k < n else -observation[k - n]) * np.float32(1 << plane)
             for w in range(words):
                 add_where(drive, 64 * w, rows[(plane * 2 * n + k) * words + w], x)
-    for j in range(drive.shape[0]):
-        drive[j] = inputs.weight * drive[j]
+    place_drive(inputs, drive, drive, events)
 
 
 def _fixed_drive(inputs, observation, rows, drive, events):
@@ -128,11 +145,7 @@ def _fixed_drive(inputs, observation, rows, drive, events):
             amount = np.int32((np.int64(x) if k < n else -np.int64(x)) << plane)
             for w in range(words):
                 add_where(drive, 64 * w, rows[(plane * 2 * n + k) * words + w], amount)
-    for j in range(drive.shape[0]):
-        total = drive[j] >> inputs.fraction_bits
-        if total > inputs.limit or total < -inputs.limit:
-            events[INPUT_CUT] += 1
-        drive[j] = np.int32(min(max(total, -inputs.limit), inputs.limit) << inputs.shift)
+    place_drive(inputs, drive, drive, events)
 
 
 input_drive = _twins("input_drive(inputs, observation, rows, drive, events)", _float_drive, _fixed_drive)

@@ -89,25 +89,17 @@ def fill_table(x, table):
     if table.n_pieces != (n_inputs + PIECE - 1) // PIECE or not 0 <= lanes - batch < LANES:
         raise ValueError("the table was made for a batch of another shape")
     _find_segments(x, table)
-    sums, inputs = table.sums, aligned_zeros(LANES, np.int16)
+    inputs = aligned_zeros(PIECE * LANES, np.int16)
     row = 0
     for first in range(0, lanes, LANES):
-        inputs[:] = 0
         n = min(LANES, batch - first)
         for piece in range(table.n_pieces):
-            i = PIECE * piece
-            for group in GROUPS:
-                sums[LANES * row : LANES * (row + 1)] = 0
-                for bit in range(group):
-                    for lane in range(n):
-                        inputs[lane] = x[i, first + lane] if i < n_inputs else 0
-                    for subset in range(2**bit):  # those of the lower inputs; with this one they come 2^bit rows later
-                        lower = sums[LANES * (row + subset) : LANES * (row + subset + 1)]
-                        higher = sums[LANES * (row + subset + 2**bit) : LANES * (row + subset + 2**bit + 1)]
-                        for lane in range(LANES):
-                            higher[lane] = lower[lane] + inputs[lane]
-                    i += 1
-                row += 2**group
+            inputs[:] = 0
+            for k in range(min(PIECE, n_inputs - PIECE * piece)):
+                for lane in range(n):
+                    inputs[LANES * k + lane] = x[PIECE * piece + k, first + lane]
+            fill_piece(inputs, 0, table.sums, LANES * row)
+            row += PIECE_ROWS
 
 
 @njit(nogil=True)
@@ -146,6 +138,28 @@ def _find_segments(x, table):
     table.ends[n_words] = segment + 1
 
 
+@intrinsic
+def fill_piece(typingctx: Any, inputs: Any, first: Any, sums: Any, start: Any) -> Any:
+    """The rows of 16 inputs, inputs[first + 32 · i + k] for 32 lanes k: sums of their subsets from sums[start] on."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        inputs_, first_, sums_, start_ = arguments
+        x = _pointer(context, builder, signature.args[0], inputs_, first_, _SUMS)
+        rows = _pointer(context, builder, signature.args[2], sums_, start_, _SUMS)
+        i, row = 0, 0
+        for group in GROUPS:
+            of_group = [ir.Constant(_SUMS, None)]
+            for bit in range(group):  # subsets with this input come 2^bit rows after those without it
+                value = builder.load(builder.gep(x, [ir.Constant(_I64, i + bit)]), align=2)
+                of_group += [builder.add(lower, value) for lower in of_group]
+            for k, total in enumerate(of_group):
+                builder.store(total, builder.gep(rows, [ir.Constant(_I64, row + k)]), align=2)
+            i, row = i + group, row + 2**group
+        return context.get_dummy_value()
+
+    return types.void(inputs, types.intp, sums, types.intp), codegen
+
+
 def _make_add(pieces: int) -> Any:
     """Make the intrinsic that adds the rows chosen by the lowest 16 · `pieces` bits of a word; sums stay in registers."""
 
@@ -171,7 +185,7 @@ def _make_add(pieces: int) -> Any:
     return add_rows
 
 
-_add_word, _add_piece = _make_add(4), _make_add(1)
+add_word, add_pair, add_piece = _make_add(4), _make_add(2), _make_add(1)
 
 
 @intrinsic
@@ -219,12 +233,12 @@ def _select(table, rows, factor, offset, total):
                     pieces = min(4, table.n_pieces - 4 * word)
                     if pieces == 4:
                         for r in range(n):
-                            _add_word(table.sums, at, column[r], partial, LANES * r)
+                            add_word(table.sums, at, column[r], partial, LANES * r)
                     else:  # the last word, partly padding
                         for piece in range(pieces):
                             there = at + piece * PIECE_ROWS * LANES
                             for r in range(n):
-                                _add_piece(table.sums, there, column[r] >> np.uint64(PIECE * piece), partial, LANES * r)
+                                add_piece(table.sums, there, column[r] >> np.uint64(PIECE * piece), partial, LANES * r)
                     at += pieces * PIECE_ROWS * LANES
                     word += 1
                 low_start = segment * lanes + first

@@ -59,7 +59,7 @@ def count_weighted(spikes, excitatory, planes, counts, n_outputs):
 
 
 @kernel
-def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, episode, recording, events):
+def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts, episode, recording, events):
     """Play one episode with K networks that share one readout, which adds the spikes of all of them.
 
     Parameters
@@ -68,7 +68,9 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, episod
     planes : Planes;  constants : NetworkConstants
     mean, inverse_std : float32, shape (d_in,)
     sizes : (state_size, random_size, d_in, n_out, max_steps)
-    key : (seed, generation, phase);  episode : its index
+    key : (seed, generation, phase)
+    starts : float64, shape (episodes, state_size): the task's states at the start; (0, state_size): as it draws them
+    episode : its index
     recording : Recording, written from the first simulation step on
     events : int64, shape (3,), added to
 
@@ -93,7 +95,10 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, episod
     task_state, observation = np.zeros(sizes[0]), np.zeros(sizes[2], np.float32)
     output, sums = np.zeros(sizes[3], np.float32), np.zeros((2, sizes[2]), np.int64)
     fill_uniform(seed, generation, episode, TASK + phase, random)
-    reset(task_state, random)
+    if starts.shape[0] > 0:
+        task_state[:] = starts[episode]
+    else:
+        reset(task_state, random)
     earned, steps, ended, row, n_spikes = 0.0, 0, False, 0, 0
     while steps < sizes[4] and not ended:
         observe(task_state, observation)

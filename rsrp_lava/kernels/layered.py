@@ -1,56 +1,98 @@
 """Layered networks of binary weights, without spikes: a population of them on one batch.
 
-The first layer is a table look-up in integers (binary_layer.py), the affine normalisation of the pixels comes after it; the
-layers above add float32 activations in the order of their neurons. Nothing is reassociated: one answer for any split.
+The first layer is a table look-up in integers (binary_layer.py, convolution.py), the affine normalisation of the pixels
+comes after it; the layers above add float32 activations in the order of their neurons. Nothing is reassociated: one
+answer for any split.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.extending import overload
 
 from .binary_layer import released_sums, signed_sums
 from .compiling import kernel
+from .convolution import Convolutions, convolve
 from .lanes import popcount
 from .random_bits import RELEASE
 from .release import draw_release
 from .rewards import reward
 
 
-class LayeredConstants(NamedTuple):
-    """What all networks of a population share; layer l leads from sizes[l] to sizes[l + 1] neurons."""
+class PixelLayer(NamedTuple):
+    """A first layer that sees all pixels."""
 
-    sizes: np.ndarray  #: int64, shape (layers + 1,)
-    signed: np.ndarray  #: bool, shape (layers,): weights ±1; otherwise 0 and 1
-    gain: np.float32  #: of the first layer's integer sums: scale / (255 · std)
+    n_inputs: np.int64
+    signed: np.bool_  #: weights ±1; otherwise 0 and 1
+    gain: np.float32  #: of its integer sums: scale / (255 · std)
     offset: np.float32  #: of its sum of weights: −scale · mean / std
-    input_sign: np.ndarray  #: uint64, shape (⌈sizes[0]/64⌉,): inputs that count as +x (mirrored ones as −x)
-    factors: np.ndarray  #: float32, shape (Σ sizes[1:-1],): of each hidden activation as input of the next layer
+    input_sign: np.ndarray  #: uint64, shape (⌈n_inputs/64⌉,): inputs that count as +x (mirrored ones as −x)
 
 
-@njit(nogil=True)
-def _first_sums(constants, table, released, sums):
-    """The first layer's integer sums (int32, shape (networks · sizes[1], batch)) of networks that follow each other."""
-    if constants.signed[0]:
-        signed_sums(table, released.reshape(-1), sums)
+class LayeredConstants(NamedTuple):
+    """What all networks of a population share. `first` makes sizes[0] activations of the pixels, float layers the rest."""
+
+    first: Any  #: PixelLayer, or convolution.Convolutions
+    n_first: np.int64  #: projections of `first`
+    sizes: np.ndarray  #: int64, shape (float layers + 1,)
+    signed: np.bool_  #: weights of the float layers are ±1; otherwise 0 and 1
+    factors: np.ndarray  #: float32, shape (Σ sizes[:-1],): of each activation as input of the next layer
+
+
+def _begin(first: Any, table: Any, released: Any, outputs: int, batch: int) -> Any:
+    """What is worked out for networks that follow each other before `_activate_first` of each."""
+    raise TypeError("called from compiled code only")
+
+
+def _activate_first(first: Any, table: Any, begun: Any, released: Any, k: int, activations: Any) -> None:
+    """Activations (float32, shape (outputs, batch)) of network k from the pixels."""
+    raise TypeError("called from compiled code only")
+
+
+def _begin_pixels(first, table, released, outputs, batch):
+    """The layer's integer sums, int32, shape (networks · outputs, batch)."""
+    sums = np.empty((released[0].shape[0] * outputs, batch), np.int32)
+    if first.signed:
+        signed_sums(table, released[0].reshape(-1), sums)
     else:
-        released_sums(table, released.reshape(-1), sums)
+        released_sums(table, released[0].reshape(-1), sums)
+    return sums
 
 
-@njit(nogil=True)
-def _input_layer(constants, row, sums, activation):
-    """activation (float32, shape (batch,)) = gain · Σ_i w_i x_i + offset · Σ_i w_i s_i      w: the row's weights"""
-    released = signed = 0
-    for w in range(row.shape[0]):
-        released += popcount(row[w])
-        signed += popcount(row[w] & constants.input_sign[w])
-    n = constants.sizes[0]
-    weights = 2 * released - n if constants.signed[0] else 2 * signed - released
-    shift = constants.offset * np.float32(weights)
-    for b in range(sums.shape[0]):
-        activation[b] = constants.gain * np.float32(sums[b]) + shift
+def _activate_pixels(first, table, begun, released, k, activations):
+    """activations[j] = gain · Σ_i w_ji x_i + offset · Σ_i w_ji s_i"""
+    outputs, words = activations.shape[0], first.input_sign.shape[0]
+    for j in range(outputs):
+        row, sums = released[0][k, j * words : (j + 1) * words], begun[k * outputs + j]
+        n_released = n_positive = 0
+        for w in range(words):
+            n_released += popcount(row[w])
+            n_positive += popcount(row[w] & first.input_sign[w])
+        weights = 2 * n_released - first.n_inputs if first.signed else 2 * n_positive - n_released
+        shift = first.offset * np.float32(weights)
+        for b in range(activations.shape[1]):
+            activations[j, b] = first.gain * np.float32(sums[b]) + shift
+
+
+def _begin_pictures(first, table, released, outputs, batch):
+    return 0
+
+
+def _activate_pictures(first, table, begun, released, k, activations):
+    convolve(first, table, released[0][k], released[1][k], activations)
+
+
+@overload(_begin)
+def _choose_begin(first, table, released, outputs, batch):
+    return {PixelLayer: _begin_pixels, Convolutions: _begin_pictures}[first.instance_class]
+
+
+@overload(_activate_first)
+def _choose_activate(first, table, begun, released, k, activations):
+    return {PixelLayer: _activate_pixels, Convolutions: _activate_pictures}[first.instance_class]
 
 
 @njit(nogil=True)
@@ -64,8 +106,8 @@ def _weight(rows, o, i, row_words, absent):
 def _float_layer(signed, rows, n_inputs, inputs, outputs):
     """outputs[o] = Σ_i w_oi inputs[i], in the order of i; float32, shapes (n, batch).
 
-    Products with ±1 and 0 are exact, so multiplying gives what adding and leaving out would, without a branch a synapse; four
-    inputs a pass, so that the sums are read and written once for four of them.
+    Products with ±1 and 0 are exact, so multiplying gives what adding and leaving out would, without a branch a synapse;
+    four inputs a pass, so that the sums are read and written once for four of them.
     """
     row_words = (n_inputs + 63) // 64
     absent = np.float32(-1) if signed else np.float32(0)
@@ -95,26 +137,18 @@ def _activate(values, factors):
 
 
 @njit(nogil=True)
-def _scores(constants, sources, key, sample, released, k, sums, activations, scores):
-    """Scores (float32, shape (classes, batch)) of network k of a piece, whose first layer's releases and sums are there."""
-    seed, generation = key
+def _scores(constants, released, k, activations, scores):
+    """Scores (float32, shape (classes, batch)) of network k from the first activations, which lie first in `activations`."""
     sizes = constants.sizes
     layers = sizes.shape[0] - 1
-    words = (sizes[0] + 63) // 64
-    hidden = activations[: sizes[1]] if layers > 1 else scores
-    for j in range(sizes[1]):
-        _input_layer(constants, released[0][k, j * words : (j + 1) * words], sums[j], hidden[j])
     start = 0
-    for layer in range(1, layers):
+    for layer in range(layers):
         n = sizes[layer]
-        _activate(hidden, constants.factors[start : start + n])
-        rows = released[layer][k]
-        draw_release(sources[layer], seed, generation, sample, RELEASE + layer, rows)
-        last = layer == layers - 1
-        above = scores if last else activations[start + n : start + n + sizes[layer + 1]]
-        _float_layer(constants.signed[layer], rows, n, hidden, above)
-        hidden = above
+        below = activations[start : start + n]
+        _activate(below, constants.factors[start : start + n])
         start += n
+        above = scores if layer == layers - 1 else activations[start : start + sizes[layer + 1]]
+        _float_layer(constants.signed, released[constants.n_first + layer][k], n, below, above)
 
 
 @kernel
@@ -123,33 +157,37 @@ def score_networks(sources, constants, table, labels, kind, key, samples, releas
 
     Parameters
     ----------
-    sources : tuple of uint64 arrays, one a layer, from `release.bit_planes`
+    sources : tuple of uint64 arrays, one a projection, from `release.bit_planes`
     constants : LayeredConstants
-    table : of the batch, from `binary_layer.batch_table`; labels : uint8, shape (batch,)
+    table : of the batch, from `binary_layer.batch_table` or `convolution.picture_table`
+    labels : uint8, shape (batch,)
     kind : a value of rewards.REWARDS
     key : (seed, generation)
-    released : tuple of uint64 arrays, one a layer, shape (networks, words)      written
+    released : tuple of uint64 arrays, one a projection, shape (networks, words)      written
     rewards : float64, shape (samples,)        entries of these networks are written
     """
     first, last = samples
-    n, batch, hidden = last - first, labels.shape[0], constants.sizes[1]
-    sums = np.empty((n * hidden, batch), np.int32)
-    for k in range(n):
-        draw_release(sources[0], key[0], key[1], first + k, RELEASE, released[0][k])
-    _first_sums(constants, table, released[0], sums)
-    activations = np.empty((constants.sizes[1:-1].sum(), batch), np.float32)
-    scores = np.empty((constants.sizes[-1], batch), np.float32)
-    for k in range(n):
-        of_k = sums[k * hidden : (k + 1) * hidden]
-        _scores(constants, sources, key, first + k, released, k, of_k, activations, scores)
+    scores = np.empty((constants.sizes[-1], labels.shape[0]), np.float32)
+    activations = np.empty((constants.sizes[:-1].sum(), labels.shape[0]), np.float32)
+    for k in range(last - first):
+        for projection in range(len(sources)):
+            draw_release(sources[projection], key[0], key[1], first + k, RELEASE + projection, released[projection][k])
+    begun = _begin(constants.first, table, released, constants.sizes[0], labels.shape[0])
+    of_pixels = activations[: constants.sizes[0]] if constants.sizes.shape[0] > 1 else scores
+    for k in range(last - first):
+        _activate_first(constants.first, table, begun, released, k, of_pixels)
+        _scores(constants, released, k, activations, scores)
         rewards[first + k] = reward(kind, scores, labels)
 
 
 @kernel
-def score_images(sources, constants, table, batch, key, sample, released, scores):
-    """Scores (float32, shape (classes, batch)) of one network for a batch; `released` as in `score_networks`."""
-    sums = np.empty((constants.sizes[1], batch), np.int32)
-    draw_release(sources[0], key[0], key[1], sample, RELEASE, released[0][0])
-    _first_sums(constants, table, released[0], sums)
-    activations = np.empty((constants.sizes[1:-1].sum(), batch), np.float32)
-    _scores(constants, sources, key, sample, released, 0, sums, activations, scores)
+def score_images(sources, constants, table, key, sample, released, scores):
+    """Scores (float32, shape (classes, batch)) of one network for a batch; parameters as `score_networks`."""
+    batch = scores.shape[1]
+    activations = np.empty((constants.sizes[:-1].sum(), batch), np.float32)
+    for projection in range(len(sources)):
+        draw_release(sources[projection], key[0], key[1], sample, RELEASE + projection, released[projection][0])
+    begun = _begin(constants.first, table, released, constants.sizes[0], batch)
+    of_pixels = activations[: constants.sizes[0]] if constants.sizes.shape[0] > 1 else scores
+    _activate_first(constants.first, table, begun, released, 0, of_pixels)
+    _scores(constants, released, 0, activations, scores)

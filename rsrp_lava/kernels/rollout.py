@@ -132,7 +132,8 @@ def simulate(state, constants, events):
     for _ in range(constants.substeps):
         if constants.readout_delay:
             advance_readout(state, constants, events)
-        sum_rows(spikes, excitatory, recurrent_rows, delivered)
+        if constants.recurrent:
+            sum_rows(spikes, excitatory, recurrent_rows, delivered)
         for w in range(spikes.shape[0]):
             spikes[w] = neuron_step(lif, 64 * w, (u, v, drive, delivered), events)
         if not constants.readout_delay:

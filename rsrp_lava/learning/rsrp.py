@@ -133,6 +133,15 @@ class Rsrp:
         return Update(new, state, int(asked.sum()), int((asked & (new == probability)).sum()))
 
 
+#: Bins of a histogram of ρ: their centres are k / 32, so that codes of up to 5 bits fall on centres.
+HISTOGRAM_BINS = 33
+
+
+def histogram(probability: np.ndarray) -> np.ndarray:
+    """How many synapses of a projection have a release probability nearest to k / 32, k = 0 … 32; int64, shape (33,)."""
+    return np.bincount(np.rint(probability.ravel() * (HISTOGRAM_BINS - 1)).astype(np.int64), minlength=HISTOGRAM_BINS)
+
+
 def entropy_bits(probability: np.ndarray) -> float:
     """Mean entropy of the releases of a projection, −ρ log₂ ρ − (1 − ρ) log₂(1 − ρ), in bits a synapse; 0 at ρ = 0 or 1."""
     p = probability.astype(np.float64)

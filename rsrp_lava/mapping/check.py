@@ -108,7 +108,7 @@ class MappedNetwork:
             "bias": {
                 "largest_mantissa": q.bias_limit,
                 "exponent": q.bias_exponent,
-                "mantissa_per_deviation": q.per_unit,
+                "mantissa_per_unit": q.per_unit / 2**q.input_fraction,
                 "step_of_threshold": bias_step(q),
             },
             "rules": [

@@ -29,6 +29,7 @@ def floating_constants(network: Network) -> NetworkConstants:
             trace_gain=np.float32((1 - alpha_out) / o.dt_ms),
             output_weight=np.float32(network.output_weight),
         ),
+        recurrent=int(not network.pictures),
         readout_delay=0,
         substeps=network.substeps,
         excitatory=pack_bits(network.excitatory[None, :]),

@@ -24,15 +24,13 @@ from rsrp_lava.hardware_profiles import Profile
 from rsrp_lava.hardware_profiles.schema import Decay, Neuron, State, Threshold
 from rsrp_lava.kernels import fixed_point as kernel
 from rsrp_lava.kernels.arithmetic import NetworkConstants
+from rsrp_lava.kernels.binary_layer import LARGEST_INPUT as LARGEST_PIXEL
 from rsrp_lava.kernels.release import pack_bits
 from rsrp_lava.mapping.states import QuantisedDecay, decay_kernel, limit_of, linear_leak, overflow_kernel, quantise_decay
 from rsrp_lava.network import Network
 
 #: The potential of a quantised neuron can go at least this many thresholds up and down.
 _HEADROOM = 2.0
-#: Bias can hold this many standard deviations of every observation at once, if its exponent goes that far; what is beyond
-#: is cut and counted.
-_INPUT_REACH = 5.0
 #: Kernels add in 32 bits: a state (30 bits at most), a bias below half of this, and what all synapses of a step deliver.
 _LARGEST_SUM = 2**30
 
@@ -54,7 +52,8 @@ class QuantisedNetwork:
     threshold_exact: float  #: what `threshold` is rounded from
     bias_exponent: int
     bias_limit: int  #: largest mantissa
-    per_unit: float  #: bias mantissa a unit of the standardised observation
+    per_unit: float  #: bias mantissa a unit of the observation (standardised, or a pixel), times 2^input_fraction
+    input_fraction: int  #: bits that a sum of inputs is shifted right by
     current_unit: float  #: s: integers a unit of synaptic current
     potential_unit: float  #: k: integers a unit of membrane potential
     readout_scale: float  #: output of one integer of the readout's trace
@@ -104,8 +103,11 @@ class QuantisedNetwork:
         )
         return NetworkConstants(
             lif=lif,
-            input=kernel.FixedInput(np.float32(self.per_unit), i(self.bias_limit), i(self.bias_exponent), i(0)),
+            input=kernel.FixedInput(
+                np.float32(self.per_unit), i(self.bias_limit), i(self.bias_exponent), i(self.input_fraction)
+            ),
             readout=readout,
+            recurrent=int(not n.pictures),
             readout_delay=min(1, self.profile.synapse.min_delay),
             substeps=n.substeps,
             excitatory=pack_bits(n.excitatory[None, :]),
@@ -134,6 +136,7 @@ def quantise(network: Network, profile: Profile, networks: int = 1) -> Quantised
     readout_decay = quantise_decay(reader, o.tau_out_ms, o.dt_ms, reader.decay.v_offset)
     scale = _search(list(_scales(network, profile, u_decay, v_decay)), profile)
     bias_exponent, bias_limit, per_unit = _bias(network, neuron, scale.current_unit)
+    input_fraction = _input_fraction(network, per_unit)
     if neuron.decay.form == "linear":
         v_decay = linear_leak(neuron, v_decay, scale.threshold_exact)
     if reader.decay.form == "linear":
@@ -155,7 +158,8 @@ def quantise(network: Network, profile: Profile, networks: int = 1) -> Quantised
         threshold_exact=scale.threshold_exact,
         bias_exponent=bias_exponent,
         bias_limit=bias_limit,
-        per_unit=per_unit,
+        per_unit=per_unit * 2**input_fraction,
+        input_fraction=input_fraction,
         current_unit=scale.current_unit,
         potential_unit=scale.potential_unit,
         readout_scale=network.output_weight / trace_unit / networks,
@@ -228,12 +232,23 @@ def _bias(network: Network, neuron: Neuron, current_unit: float) -> tuple[int, i
     """Exponent, largest mantissa, and mantissa a unit of the observation: the finest step that reaches far enough."""
     limit = 2 ** (neuron.bias.bits - 1) - 1
     per_unit = current_unit * network.input_weight
-    reach = _INPUT_REACH * network.n_inputs
     exponent = 0
-    most = min(reach * per_unit, _LARGEST_SUM / 4)
+    most = min(network.input_reach * per_unit, _LARGEST_SUM / 4)
     while exponent < neuron.bias.max_exponent and limit * 2**exponent < most:
         exponent += 1
     return exponent, limit, per_unit / 2**exponent
+
+
+def _input_fraction(network: Network, per_unit: float) -> int:
+    """Bits after the point of a pixel's integer: as many as `binary_layer` has room for; other inputs have none."""
+    if not network.pictures:
+        return 0
+    if network.largest_input * per_unit > LARGEST_PIXEL:
+        raise MappingError(
+            f"input: a white pixel would be {network.largest_input * per_unit:.0f}, more than {LARGEST_PIXEL}; lower "
+            "network.input_gain"
+        )
+    return min(15, math.floor(math.log2(LARGEST_PIXEL / (network.largest_input * per_unit))))
 
 
 def _readout(

@@ -193,9 +193,10 @@ def graded_input(plan: Plan) -> Iterator[Finding]:
 
 
 def input_range(plan: Plan) -> Iterator[Finding]:
-    """Bias can hold five standard deviations of every observation at once; what exceeds it is cut."""
+    """Bias can hold five standard deviations of every observation at once (`Network.input_reach`); the rest is cut."""
     q = plan.quantised
-    all_of_them, one = round(5 * q.network.n_inputs * q.per_unit), round(5 * q.per_unit)
+    all_of_them = round(q.network.input_reach * q.per_unit / 2**q.input_fraction)
+    one = round(q.network.largest_input * q.per_unit)
     way_out = "what exceeds it is cut; lower network.input_gain, or give bias a larger exponent"
     yield at_most("bias mantissa of 5 deviations of every observation", all_of_them, q.bias_limit, way_out, "warning")
     yield at_most("integer of 5 deviations of one observation", one, int(LARGEST_INPUT), way_out, "warning")

@@ -23,13 +23,15 @@ class Line(NamedTuple):
     points: list[tuple[str, list[float]]]
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, target: IO[bytes]) -> None:
+def save_figure(figure: Figure, target: IO[bytes]) -> None:
+    """Write it as PNG."""
     figure.savefig(target, format="png", dpi=130)
 
 
@@ -64,7 +66,7 @@ def _label(axes: Axes, at: dict[str, int]) -> None:
 
 def return_against_bits(lines: Sequence[Line], goal: float, target: IO[bytes]) -> None:
     """Final return against bits of the probabilities: the mean over seeds, and every seed as a dot."""
-    figure = _figure(8, 5.4)
+    figure = new_figure(8, 5.4)
     axes = figure.subplots()
     at = _positions(lines)
     styles = {"training": "-", "after": "--"}
@@ -78,13 +80,13 @@ def return_against_bits(lines: Sequence[Line], goal: float, target: IO[bytes]) -
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     finish(axes)
     _label(axes, at)
-    _save(figure, target)
+    save_figure(figure, target)
 
 
 def lost_updates(lines: Sequence[Line], steps: dict[str, float], target: IO[bytes]) -> None:
     """Fraction of the first generation's changes that rounding takes away, against bits; dashed: expected of nearest
     rounding if changes were normal with the step's root mean square, erf(2^-(B+1) / (√2 step))."""
-    figure = _figure(7, 5)
+    figure = new_figure(7, 5)
     axes = figure.subplots()
     at = _positions(lines)
     for colour, line in zip(itertools.cycle(COLOURS), lines, strict=False):
@@ -101,7 +103,7 @@ def lost_updates(lines: Sequence[Line], steps: dict[str, float], target: IO[byte
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     finish(axes)
     _label(axes, at)
-    _save(figure, target)
+    save_figure(figure, target)
 
 
 def panels(curves: dict[str, list[tuple[str, np.ndarray, np.ndarray]]], what: str, target: IO[bytes]) -> None:
@@ -110,7 +112,7 @@ def panels(curves: dict[str, list[tuple[str, np.ndarray, np.ndarray]]], what: st
 
     columns = min(2, len(curves))
     rows = -(-len(curves) // columns)
-    figure = _figure(4.6 * columns + 1, 3 * rows + 0.4)
+    figure = new_figure(4.6 * columns + 1, 3 * rows + 0.4)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel()
     widths = list(dict.fromkeys(bits for panel in curves.values() for bits, _, _ in panel))
     numbers = [bits for bits in widths if _is_number(bits)]
@@ -131,13 +133,13 @@ def panels(curves: dict[str, list[tuple[str, np.ndarray, np.ndarray]]], what: st
         named |= dict(zip(labels, handles, strict=True))
     figure.legend(named.values(), named.keys(), loc="outside right center", fontsize="small")
     figure.supylabel({"return": "evaluation return", "lost": "updates lost to rounding"}[what])
-    _save(figure, target)
+    save_figure(figure, target)
 
 
 def histograms(shapes: dict[str, dict[str, tuple[np.ndarray, float]]], centres: np.ndarray, target: IO[bytes]) -> None:
     """Final probabilities, mean over seeds: a row a rounding, a column a width; the stuck fraction is written in."""
     widths = list(dict.fromkeys(bits for row in shapes.values() for bits in row))
-    figure = _figure(max(1.5 * len(widths), 3) + 1, 1.5 * len(shapes) + 1)
+    figure = new_figure(max(1.5 * len(widths), 3) + 1, 1.5 * len(shapes) + 1)
     grid = figure.subplots(len(shapes), len(widths), sharex=True, sharey=True, squeeze=False)
     for cells, (name, row) in zip(grid, shapes.items(), strict=True):
         cells[0].set_ylabel(name.replace(", ", "\n"), fontsize="x-small")
@@ -155,14 +157,14 @@ def histograms(shapes: dict[str, dict[str, tuple[np.ndarray, float]]], centres: 
         axes.set_title(f"{bits} bits", fontsize="small")
     figure.supxlabel("release probability ρ after training", fontsize="small")
     figure.supylabel("fraction of synapses", fontsize="small")
-    _save(figure, target)
+    save_figure(figure, target)
 
 
 def other_axes(lines: dict[str, Line], goal: float, target: IO[bytes]) -> None:
     """Final return along each other axis: the mean over seeds, and every seed as a dot."""
     columns = min(3, len(lines))
     rows = -(-len(lines) // columns)
-    figure = _figure(3.6 * columns + 0.4, 3 * rows)
+    figure = new_figure(3.6 * columns + 0.4, 3 * rows)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel()
     for axes, (title, line) in zip(grid, lines.items(), strict=False):
         at = _positions([line])
@@ -176,4 +178,4 @@ def other_axes(lines: dict[str, Line], goal: float, target: IO[bytes]) -> None:
     for axes in grid[len(lines) :]:
         axes.set_visible(False)
     figure.supylabel("final evaluation return (dots: seeds)", fontsize="small")
-    _save(figure, target)
+    save_figure(figure, target)

@@ -93,8 +93,9 @@ def _constants(mapped: MappedNetwork) -> Table:
         on_host = name == "readout weight" and not neuron_of(q.profile).readable
         where = "on the host" if on_host else f"{bits} bit{'s' * (bits != 1)} a synapse"
         table.add_row(name, "", f"{weight} · 2^{exponent}", "", where)
-    step = f"{100 * bias_step(q):.3f} % of threshold"
-    table.add_row("bias step", "", step, "", f"{q.per_unit:.2f} · 2^{q.bias_exponent} a deviation, up to {q.bias_limit}")
+    step, unit = f"{100 * bias_step(q):.3f} % of threshold", "pixel's unit" if q.network.pictures else "deviation"
+    per_unit = f"{q.per_unit / 2**q.input_fraction:.3g} · 2^{q.bias_exponent} a {unit}, up to {q.bias_limit}"
+    table.add_row("bias step", "", step, "", per_unit)
     return table
 
 

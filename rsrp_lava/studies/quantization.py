@@ -144,6 +144,7 @@ def cells(task: str, o: QuantizationOptions, threads: int | None = None) -> list
         "release": _release,
         "ensemble": _ensemble,
     }
+    get_episode_task(task, "study quantization")
     goal = goal_of(task, o)
     made: list[Cell] = []
     for axis in AXES:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
+from rsrp_lava.learning.rsrp import HISTOGRAM_BINS, histogram
 from rsrp_lava.reporting import study_plots as plots
 from rsrp_lava.runs import Run, load_run
+from rsrp_lava.studies.grouping import fraction, grouped, shown
 from rsrp_lava.studies.quantization import QuantizationOptions, goal_of
 from rsrp_lava.studies.runner import Row, to_markdown
 
-#: Bins of ρ: 33, their centres k / 32, so that codes of up to 5 bits fall on centres.
-_CENTRES = np.arange(33) / 32
+_CENTRES = np.arange(HISTOGRAM_BINS) / (HISTOGRAM_BINS - 1)
 #: Of a generation's record, what goes into the table of curves.
 _OF_A_GENERATION = ("evaluation_return", "sampled_return", "lost_updates", "stuck")
 
@@ -38,6 +39,11 @@ class Report:
 
     def of(self, axis: str) -> list[Row]:
         return [row for row in self.rows if row["axis"] == axis]
+
+    @property
+    def title(self) -> str:
+        """Of the report."""
+        return f"Quantization of release probabilities: {self.task}"
 
     # --- tables -------------------------------------------------------------------------------------------------------
 
@@ -110,7 +116,7 @@ class Report:
         """Of the final probabilities of every training, all plastic synapses: fractions in 33 bins."""
         for row in _once(self.rows):
             run = self.run(row)
-            counts = histogram(run)
+            counts = plastic_histogram(run)
             yield {"run": row["run"], **{f"{centre:g}": count for centre, count in zip(_CENTRES, counts, strict=True)}}
 
     # --- pictures -----------------------------------------------------------------------------------------------------
@@ -185,7 +191,7 @@ class Report:
         for (axis, rate, rounding, bits), group in grouped(rows, ("axis", "rate", "rounding", "bits")):
             name = f"{rounding}" + (", stuck ends" if axis == "ends" else "")
             name += f", {rate:g} × rate" if axis == "bits" and rate != 1 else ""
-            fractions = np.mean([histogram(self.run(row)) for row in group], axis=0)
+            fractions = np.mean([plastic_histogram(self.run(row)) for row in group], axis=0)
             shapes.setdefault(name, {})[str(bits)] = (fractions, float(np.mean([row["stuck"] for row in group])))
         return shapes
 
@@ -211,31 +217,14 @@ def _once(rows: Iterable[Row]) -> Iterator[Row]:
     return iter({row["run"]: row for row in rows}.values())
 
 
-def grouped(rows: Iterable[Row], columns: tuple[str, ...]) -> list[tuple[tuple[Any, ...], list[Row]]]:
-    """Rows that agree in `columns`, in the order of their first appearance."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(column) for column in columns), []).append(row)
-    return list(groups.items())
-
-
-def histogram(run: Run) -> np.ndarray:
+def plastic_histogram(run: Run) -> np.ndarray:
     """Fractions of the plastic synapses' probabilities in bins around k / 32."""
     plastic = [p.name for p in run.experiment.build_network().projections if p.plastic]
-    bins = np.concatenate([np.rint(run.probabilities[name].ravel() * 32) for name in plastic]).astype(int)
-    return np.bincount(bins, minlength=33) / len(bins)
+    counts = np.sum([histogram(run.probabilities[name]) for name in plastic], axis=0)
+    return np.asarray(counts / counts.sum())
 
 
 def describe(row: Row) -> str:
     """What a row is about, without its seed."""
     known = ("bits", "rounding", "rate", "epsilon", "generator", "state_bits", "deploy_bits", "release", "networks")
     return ", ".join([row["axis"], *(f"{name} {shown(row[name])}" for name in known if row.get(name) is not None)])
-
-
-def shown(value: Any) -> str:
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def fraction(values: Iterable[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{np.mean(known):.3f}" if known else "–"

@@ -8,13 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import BaseModel
+
 from rsrp_lava.errors import ExperimentError, RunFolderError, unknown_name
-from rsrp_lava.studies import quantization, quantization_report
-from rsrp_lava.studies.runner import RUNS, Progress, Row, StudyFolder, read_study, run_cells, to_csv
-from rsrp_lava.tasks import get_episode_task
+from rsrp_lava.studies import classifying, classifying_report, quantization, quantization_report
+from rsrp_lava.studies.runner import RUNS, Cell, Progress, Row, StudyFolder, read_study, run_cells, to_csv
 
 #: Studies by name, with the line that says what each is.
-STUDIES = {"quantization": "what few-bit probabilities do to learning, and to a trained network on a chip"}
+STUDIES = {
+    "quantization": "what few-bit probabilities do to learning, and to a trained network on a chip",
+    "samples": "what more samples and more images a generation bring",
+    "rewards": "reward functions of a classifier, side by side",
+    "transforms": "what becomes of rewards before they are broadcast",
+    "ei": "weights of ±1 beside excitatory and inhibitory neurons",
+}
 
 RESULTS, CURVES, HISTOGRAMS, REPORT = "results.csv", "curves.csv", "histograms.csv", "report.md"
 
@@ -51,7 +58,7 @@ def study(
         those it was started with; others may widen or narrow it
     threads : processors to use; the numbers do not depend on it
     progress : called with a `runner.Done` after every generation and cell; True draws progress on the terminal
-    options : of the study (`QuantizationOptions`), as lists or as '2,3,4'; None: not given
+    options : of the study (`QuantizationOptions`, `ClassifyingOptions`), as lists or as '2,3,4'; None: not given
 
     Returns
     -------
@@ -68,10 +75,8 @@ def study(
     task = task or known.get("task")
     if task is None:
         raise ExperimentError("study: no task given; name one (rsrp-lava tasks)")
-    get_episode_task(task, f"study {name}")
     given = {**known.get("options", {}), **{option: value for option, value in options.items() if value is not None}}
-    chosen = quantization.options(**given)
-    cells = quantization.cells(task, chosen, threads)
+    chosen, cells = _plan(name, task, given, threads)
     close: Callable[[], None] = _nothing
     if progress is True:
         from rsrp_lava.reporting.progress import StudyProgress
@@ -84,24 +89,41 @@ def study(
             rows, stopped_by = run_cells(folder, cells, threads=threads, progress=progress or _nothing)
         finally:
             close()
-        return _write(folder, task, chosen, rows, stopped_by)
+        return _write(folder, _report(name, task, chosen, rows, folder.path / RUNS), rows, stopped_by)
 
 
 def _nothing(*unheard: Any) -> None:
     """Nobody watches."""
 
 
-def _write(
-    folder: StudyFolder, task: str, o: quantization.QuantizationOptions, rows: list[Row], stopped_by: int | None
-) -> StudyResult:
+Report = quantization_report.Report | classifying_report.Report
+
+
+def _plan(name: str, task: str, given: dict[str, Any], threads: int | None) -> tuple[BaseModel, list[Cell]]:
+    """What was chosen, and the cells that follow."""
+    if name == "quantization":
+        quantized = quantization.options(**given)
+        return quantized, quantization.cells(task, quantized, threads)
+    chosen = classifying.options(name, **given)
+    return chosen, classifying.cells(name, task, chosen, threads)
+
+
+def _report(name: str, task: str, chosen: BaseModel, rows: list[Row], runs: Path) -> Report:
+    if isinstance(chosen, quantization.QuantizationOptions):
+        return quantization_report.Report(task, chosen, rows, runs)
+    assert isinstance(chosen, classifying.ClassifyingOptions)
+    return classifying_report.Report(name, task, chosen, rows, runs)
+
+
+def _write(folder: StudyFolder, report: Report, rows: list[Row], stopped_by: int | None) -> StudyResult:
     """Tables and pictures of the rows there are."""
-    report = quantization_report.Report(task, o, rows, folder.path / RUNS)
-    files = {RESULTS: to_csv(rows), CURVES: to_csv(report.curves()), HISTOGRAMS: to_csv(report.histograms())}
+    plain = [{name: value for name, value in row.items() if name != "curve"} for row in rows]  # a curve has its own table
+    files = {RESULTS: to_csv(plain), CURVES: to_csv(report.curves()), HISTOGRAMS: to_csv(report.histograms())}
     for picture, draw in report.pictures().items():
         files[picture] = _drawn(draw)
     text = report.tables()
     pictures = "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in files if name.endswith(".png"))
-    files[REPORT] = f"# Quantization of release probabilities: {task}\n\n{text}\n{pictures}".encode()
+    files[REPORT] = f"# {report.title}\n\n{text}\n{pictures}".encode()
     for name, content in files.items():
         folder.write(name, content)
     return StudyResult(folder.path, rows, text, list(files), stopped_by)

@@ -21,17 +21,21 @@ class Episode:
     """One episode of the task, as the network sees it."""
 
     def __init__(self, arrays, seed, state=None):
-        import gymnasium
-
         self.arrays = arrays
         self.about = json.loads(str(arrays["about"]))
-        self.environment = gymnasium.make(self.about["gymnasium_id"])
+        self.environment = Picture(arrays["states"], seed) if self.about["pictures"] else self.make_environment()
         observation, _ = self.environment.reset(seed=seed)
         if state is not None:
             self.environment.unwrapped.state = state
-            observation = np.asarray(state, np.float32)
+            observation = self.environment.observation if self.about["pictures"] else np.asarray(state, np.float32)
         self.observation = observation
         self.earned, self.steps, self.ended = 0.0, 0, False
+
+    def make_environment(self):
+        """The task in Gymnasium."""
+        import gymnasium
+
+        return gymnasium.make(self.about["gymnasium_id"])
 
     def bias(self):
         """Input current of every neuron: bias mantissas, int, shape (networks · neurons,)."""
@@ -49,6 +53,27 @@ class Episode:
         self.earned += float(reward)
         self.steps += 1
         self.ended = bool(ended or cut)
+
+
+class Picture:
+    """A test image as an environment of one step: 1 for its class. A state is the label, then the pixels."""
+
+    def __init__(self, states, index):
+        self.state = states[index % len(states)]
+        self.unwrapped = self
+
+    @property
+    def observation(self):
+        """The pixels."""
+        return np.asarray(self.state[1:], np.float32)
+
+    def reset(self, seed):
+        """The picture is chosen already."""
+        return self.observation, {}
+
+    def step(self, action):
+        """Classify."""
+        return self.observation, float(action == int(self.state[0])), True, False, {}
 
 
 class Host(AbstractProcess):

@@ -1,0 +1,1 @@
+"""References that do not learn from reward; they need the extra `baselines` (torch)."""

@@ -1,0 +1,58 @@
+"""Test images as episodes of one step, for deployed spiking networks: seen, classified, done.
+
+| | |
+|---|---|
+| observation | pixels, 0 … 255 |
+| action | the class with the largest output (the first of equal ones) |
+| reward | 1 for the right class, else 0 |
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask
+from rsrp_lava.tasks.data import DataSet
+
+
+@njit
+def reset(state, random):
+    """Episodes start from `EpisodeTask.starts`."""
+    state[:] = 0.0
+
+
+@njit
+def observe(state, observation):
+    """The pixels; the label comes first."""
+    for k in range(observation.shape[0]):
+        observation[k] = np.float32(state[1 + k])
+
+
+@njit
+def step(state, output):
+    """Classify."""
+    best = 0
+    for o in range(output.shape[0]):
+        if output[o] > output[best]:
+            best = o
+    return 1.0 if best == np.int64(state[0]) else 0.0, True
+
+
+def picture_episodes(task: ClassifyTask, data: DataSet) -> EpisodeTask:
+    """One episode a test image, in their order: its state is the label, then the pixels."""
+    starts = np.concatenate([data.test.labels[:, None], data.test.images], axis=1).astype(np.float64)
+    return EpisodeTask(
+        name=task.name,
+        summary=task.summary,
+        n_observations=data.n_inputs,
+        n_outputs=task.n_outputs,
+        state_size=starts.shape[1],
+        random_size=1,
+        max_steps=1,
+        return_scale=task.return_scale,
+        reset=reset,
+        observe=observe,
+        step=step,
+        starts=starts,
+    )
