@@ -43,7 +43,7 @@ def test_defaults():
 
 
 def test_arguments_win_over_yaml_over_recipe_over_defaults(write, monkeypatch):
-    monkeypatch.setattr(experiment_module, "recipe", lambda task: {"population": 10, "generations": 10, "seed": 10})
+    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking: {"population": 10, "generations": 10, "seed": 10})
     path = write("population: 20\ngenerations: 20")
     experiment = Experiment.from_yaml(path, population=30)
     assert (experiment.population, experiment.generations, experiment.seed, experiment.decay) == (30, 20, 10, 0.0)

@@ -193,13 +193,16 @@ def graded_input(plan: Plan) -> Iterator[Finding]:
 
 
 def input_range(plan: Plan) -> Iterator[Finding]:
-    """Bias can hold five standard deviations of every observation at once (`Network.input_reach`); the rest is cut."""
+    """Bias can hold the largest inputs that are expected (`Network.input_reach`); what is beyond is cut."""
     q = plan.quantised
     all_of_them = round(q.network.input_reach * q.per_unit / 2**q.input_fraction)
     one = round(q.network.largest_input * q.per_unit)
     way_out = "what exceeds it is cut; lower network.input_gain, or give bias a larger exponent"
-    yield at_most("bias mantissa of 5 deviations of every observation", all_of_them, q.bias_limit, way_out, "warning")
-    yield at_most("integer of 5 deviations of one observation", one, int(LARGEST_INPUT), way_out, "warning")
+    every, single = "5 deviations of every observation", "5 deviations of one observation"
+    if q.network.pictures:
+        every, single = "a quarter of all pixels, white", "a white pixel"
+    yield at_most(f"bias mantissa of {every}", all_of_them, q.bias_limit, way_out, "warning")
+    yield at_most(f"integer of {single}", one, int(LARGEST_INPUT), way_out, "warning")
 
 
 def external_inputs(plan: Plan) -> Iterator[Finding]:
