@@ -261,6 +261,7 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
     }
     of_images = {"layers": {"hidden": [3]}, "reward": "recall", "batch": 3, "data_sampling": "independent"}
     ignored = {"generations": 9, "engine": "other", "lava_target": "simulation", "evaluate_every": 7, "data": "folder"}
+    ignored["histograms_at"] = [3]
     only_one_choice_yet = {"rule"}
     known = changed.keys() | of_images.keys() | ignored.keys() | only_one_choice_yet | {"task"}
     assert known == Experiment.model_fields.keys()

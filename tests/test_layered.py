@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import naive
 from rsrp_lava.kernels.binary_layer import batch_table
-from rsrp_lava.kernels.convolution import convolve, picture_table
+from rsrp_lava.kernels.convolution import convolve, picture_table, room_for
 from rsrp_lava.kernels.layered import score_images, score_networks
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import bit_planes, draw_release, unpack_bits
@@ -167,7 +167,7 @@ def test_largest_sums_of_a_second_convolution_do_not_overflow():
         table = picture_table(images, constants.first)
         rows, rows2 = np.full(32, 2**9 - 1, np.uint64), np.tile(np.array([2**64 - 1] * 4 + [2**32 - 1], np.uint64), 16)
         features = np.zeros((16, 33), np.float32)
-        convolve(constants.first, table, rows, rows2, features)
+        convolve(constants.first, table, rows, rows2, room_for(constants.first), features)
         released = {"conv1": np.ones((9, 32), bool), "conv2": np.ones((288, 16), bool)}
         expected, _ = naive.convolution_features(network, released, images[0], mean)
         assert (features == expected[:, None]).all()

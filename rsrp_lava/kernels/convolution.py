@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .binary_layer import LANES, PIECE, PIECE_ROWS, add_pair, add_piece, fill_piece
+from .binary_layer import GROUPS, LANES, PIECE, PIECE_ROWS, add_pair, add_piece, fill_piece
 from .compiling import kernel
 from .lanes import _pointer, _splat, aligned_zeros, popcount
 
@@ -161,31 +161,65 @@ def _filter_bits(c, rows, pieces, bits):
             bits[k * c.filters2 + f] = word
 
 
+@intrinsic
+def _pool_sums(typingctx: Any, chosen: Any, everything: Any, places: Any, out: Any, start: Any) -> Any:
+    """out[start + k] (float32) = max(0, max over 4 places of 2 · chosen − everything) for 32 lanes k.
+
+    `places`: int64, shape (8,): where the four begin in `chosen` (int16, modulo 2^16), then in `everything` (int32).
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        chosen_, everything_, places_, out_, start_ = arguments
+        starts = context.make_array(signature.args[2])(context, builder, places_).data
+        totals = ir.VectorType(ir.IntType(32), LANES)
+        best = ir.Constant(totals, None)
+        for k in range(4):
+            at = builder.load(builder.gep(starts, [ir.Constant(_I64, k)]))
+            added = builder.load(_pointer(context, builder, signature.args[0], chosen_, at, _SUMS), align=2)
+            at = builder.load(builder.gep(starts, [ir.Constant(_I64, 4 + k)]))
+            every = builder.load(_pointer(context, builder, signature.args[1], everything_, at, totals), align=4)
+            added = builder.zext(added, totals)
+            value = builder.sub(builder.add(added, added), every)
+            best = builder.select(builder.icmp_signed(">", value, best), value, best)
+        floats = ir.VectorType(ir.FloatType(), LANES)
+        place = _pointer(context, builder, signature.args[3], out_, start_, floats)
+        builder.store(builder.sitofp(best, floats), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(chosen, everything, places, out, types.intp), codegen
+
+
 @njit(nogil=True)
-def _second_convolution(c, rows, a, features, first):
-    """features[place · filters2 + f, first + k] (float32) of the 32 pictures k whose `a` the first convolution left.
+def _sum_channels(table, pieces, total):
+    """total[k]: all channels of a pixel, from the last row of every group of its table (they fit: 9 times as many do)."""
+    total[:] = 0
+    row = 0
+    for _ in range(pieces):
+        for group in GROUPS:
+            row += 2**group
+            for lane in range(LANES):
+                total[lane] += table[(row - 1) * LANES + lane]
+
+
+@njit(nogil=True)
+def _second_convolution(c, rows, room, features, first):
+    """features[place · filters2 + f, first + k] (float32) of the 32 pictures k whose `room.a` the first convolution left.
 
     Σ w a = 2 Σ θ a − Σ a: the first sum is kept modulo 2^16, which it does not reach; the second is that of all filters.
     """
     wide = (c.width - 2) // 2  # of a
     height, width = (((c.height - 2) // 2) - 2) // 2, (wide - 2) // 2
     rows_up, across, pieces, filters = 2 * height, 2 * width, c.filters // PIECE, c.filters2
-    bits = np.empty(9 * pieces * filters, np.uint64)
-    _filter_bits(c, rows, pieces, bits)
-    table = aligned_zeros(pieces * PIECE_ROWS * LANES, np.int16)
-    chosen = aligned_zeros(rows_up * across * filters * LANES, np.int16)
-    everything = aligned_zeros(rows_up * across * LANES, np.int32)
-    of_pixel = aligned_zeros(LANES, np.int32)
+    a, table, chosen, everything, of_pixel = room.a, room.table, room.chosen, room.everything, room.of_pixel
+    _filter_bits(c, rows, pieces, room.bits)
+    chosen[:] = 0
+    everything[:] = 0
     for y in range(rows_up + 2):
         for x in range(across + 2):
             pixel = (y * wide + x) * c.filters * LANES
-            of_pixel[:] = 0
-            for channel in range(c.filters):
-                values = a[pixel + channel * LANES : pixel + (channel + 1) * LANES]
-                for lane in range(LANES):
-                    of_pixel[lane] += values[lane]
             for piece in range(pieces):
                 fill_piece(a, pixel + piece * PIECE * LANES, table, piece * PIECE_ROWS * LANES)
+            _sum_channels(table, pieces, of_pixel)
             for tap in range(9):
                 up, left = y - tap // 3, x - tap % 3
                 if 0 <= up < rows_up and 0 <= left < across:
@@ -193,22 +227,29 @@ def _second_convolution(c, rows, a, features, first):
                     there = everything[place * LANES : (place + 1) * LANES]
                     for lane in range(LANES):
                         there[lane] += of_pixel[lane]
-                    _add_pixel(table, bits[tap * pieces * filters : (tap + 1) * pieces * filters], chosen, place * filters)
-    batch = features.shape[1]
-    best = aligned_zeros(LANES, np.int32)
+                    of_tap = room.bits[tap * pieces * filters : (tap + 1) * pieces * filters]
+                    _add_pixel(table, of_tap, chosen, place * filters)
+    _pool_features(c, room, features, first)
+
+
+@njit(nogil=True)
+def _pool_features(c, room, features, first):
+    height, width = (((c.height - 2) // 2) - 2) // 2, (((c.width - 2) // 2) - 2) // 2
+    filters, batch, across = c.filters2, features.shape[1], 2 * width
+    flat, places = features.reshape(-1), np.empty(8, np.int64)
     for y in range(height):
         for x in range(width):
             for f in range(filters):
-                best[:] = 0  # max(0, …): relu
                 for k in range(4):
                     place = (2 * y + k // 2) * across + 2 * x + k % 2
-                    added = chosen[(place * filters + f) * LANES : (place * filters + f + 1) * LANES]
-                    all_of_it = everything[place * LANES : (place + 1) * LANES]
-                    for lane in range(LANES):
-                        best[lane] = max(best[lane], 2 * np.int32(np.uint16(added[lane])) - all_of_it[lane])
-                out = features[(y * width + x) * filters + f]
-                for lane in range(min(LANES, batch - first)):
-                    out[first + lane] = np.float32(best[lane])
+                    places[k], places[4 + k] = (place * filters + f) * LANES, place * LANES
+                feature = (y * width + x) * filters + f
+                if first + LANES <= batch:
+                    _pool_sums(room.chosen, room.everything, places, flat, feature * batch + first)
+                else:  # fewer than 32 pictures are left
+                    _pool_sums(room.chosen, room.everything, places, room.last, 0)
+                    for lane in range(batch - first):
+                        features[feature, first + lane] = room.last[lane]
 
 
 @njit(nogil=True)
@@ -227,8 +268,37 @@ def _add_pixel(table, bits, chosen, place):
                 add_piece(table, rows, of_piece[f], chosen, (place + f) * LANES)
 
 
+class Room(NamedTuple):
+    """Where `convolve` works, for 32 pictures at a time; from `room_for`."""
+
+    a: np.ndarray  #: int16, shape (places · filters · 32,): what the first convolution leaves
+    table: np.ndarray  #: int16: sums of subsets of a pixel's channels (binary_layer.py)
+    of_pixel: np.ndarray  #: int16, shape (32,): all channels of a pixel
+    bits: np.ndarray  #: uint64, shape (9 · pieces · filters2,)
+    chosen: np.ndarray  #: int16, shape (places · filters2 · 32,): Σ θ a modulo 2^16
+    everything: np.ndarray  #: int32, shape (places · 32,): Σ a
+    last: np.ndarray  #: float32, shape (32,)
+
+
 @njit(nogil=True)
-def convolve(c, table, rows, rows2, features):
+def room_for(c):
+    """A `Room`."""
+    height, width = (c.height - 2) // 2, (c.width - 2) // 2
+    pieces, filters2 = c.filters // PIECE, c.filters2
+    places = 4 * ((height - 2) // 2) * ((width - 2) // 2) if filters2 else 0
+    return Room(
+        aligned_zeros(height * width * c.filters * LANES, np.int16),
+        aligned_zeros(pieces * PIECE_ROWS * LANES, np.int16),
+        aligned_zeros(LANES, np.int16),
+        aligned_zeros(9 * pieces * filters2, np.uint64),
+        aligned_zeros(places * filters2 * LANES, np.int16),
+        aligned_zeros(places * LANES, np.int32),
+        aligned_zeros(LANES, np.float32),
+    )
+
+
+@njit(nogil=True)
+def convolve(c, table, rows, rows2, room, features):
     """Features (float32, shape (places · filters, batch)) of one network for a batch: places row by row, filters last.
 
     Parameters
@@ -236,14 +306,13 @@ def convolve(c, table, rows, rows2, features):
     c : Convolutions;  table : from `picture_table`
     rows, rows2 : uint64: the released synapses of the filters, a row a filter: weights in the order (row, column, channel)
         of their 3 × 3 places (`rows2` is not read without a second convolution)
+    room : from `room_for`
     """
-    height, width = (c.height - 2) // 2, (c.width - 2) // 2
-    a = aligned_zeros(height * width * c.filters * LANES, np.int16)
     for first in range(0, table.batch, LANES):
-        _first_convolution(c, table, rows, first // LANES, a)
+        _first_convolution(c, table, rows, first // LANES, room.a)
         if c.filters2:
-            _second_convolution(c, rows2, a, features, first)
+            _second_convolution(c, rows2, room, features, first)
         else:
             for i in range(features.shape[0]):
                 for lane in range(min(LANES, table.batch - first)):
-                    features[i, first + lane] = np.float32(a[i * LANES + lane])
+                    features[i, first + lane] = np.float32(room.a[i * LANES + lane])

@@ -15,7 +15,7 @@ from numba.extending import overload
 
 from .binary_layer import released_sums, signed_sums
 from .compiling import kernel
-from .convolution import Convolutions, convolve
+from .convolution import Convolutions, convolve, room_for
 from .lanes import popcount
 from .random_bits import RELEASE
 from .release import draw_release
@@ -78,11 +78,11 @@ def _activate_pixels(first, table, begun, released, k, activations):
 
 
 def _begin_pictures(first, table, released, outputs, batch):
-    return 0
+    return room_for(first)
 
 
 def _activate_pictures(first, table, begun, released, k, activations):
-    convolve(first, table, released[0][k], released[1][k], activations)
+    convolve(first, table, released[0][k], released[1][k], begun, activations)
 
 
 @overload(_begin)

@@ -10,33 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .arithmetic import place_drive, readout_lanes, start_potentials, state_zeros
+from .arithmetic import place_drive, start_potentials
 from .binary_layer import released_sums
 from .compiling import kernel
-from .lanes import aligned_zeros
 from .random_bits import EVALUATION, MEMBRANE, RELEASE, fill_uniform
 from .release import draw_release
 from .rewards import reward
-from .rollout import NetworkState, simulate
-
-
-@njit(nogil=True)
-def _state_of(constants, n_out, released, k):
-    """Network k of a piece, at rest."""
-    words = constants.excitatory.shape[0]
-    return NetworkState(
-        state_zeros(constants.lif, 64 * words),
-        state_zeros(constants.lif, 64 * words),
-        state_zeros(constants.lif, 64 * words),
-        aligned_zeros(64 * words, np.int16),
-        aligned_zeros(words, np.uint64),
-        aligned_zeros(readout_lanes(constants.readout, n_out), np.int32),
-        state_zeros(constants.lif, readout_lanes(constants.readout, n_out)),
-        np.zeros(n_out, np.float32),
-        released[0][k],
-        released[1][k],
-        released[2][k],
-    )
+from .rollout import new_state, simulate
 
 
 @njit(nogil=True)
@@ -81,7 +61,7 @@ def score_pictures(sources, constants, table, labels, kind, key, samples, releas
     released_sums(table, released[0].reshape(-1), sums)
     scores, of_picture, potentials = np.empty((n_out, batch), np.float32), np.empty(n, np.int32), np.empty(n)
     for k in range(last - first):
-        state = _state_of(constants, n_out, released, k)
+        state = new_state(constants, n_out, released[0][k], released[1][k], released[2][k])
         fill_uniform(key[0], key[1], first + k, MEMBRANE, potentials)
         for b in range(batch):
             for j in range(n):
@@ -102,7 +82,8 @@ def show_pictures(sources, constants, table, key, first, released, scores, event
     _draw(sources, key, 0, released, 0)
     sums = np.empty((n, pictures), np.int32)
     released_sums(table, released[0].reshape(-1), sums)
-    state, of_picture, potentials = _state_of(constants, n_out, released, 0), np.empty(n, np.int32), np.empty(n)
+    state = new_state(constants, n_out, released[0][0], released[1][0], released[2][0])
+    of_picture, potentials = np.empty(n, np.int32), np.empty(n)
     for b in range(pictures):
         for j in range(n):
             of_picture[j] = sums[j, b]

@@ -73,8 +73,8 @@ class Tally(NamedTuple):
 
 
 @njit(nogil=True)
-def allocate_state(synapses, constants, n_out):
-    """A `NetworkState` of zeros."""
+def new_state(constants, n_out, input_rows, recurrent_rows, readout_rows):
+    """A `NetworkState` of zeros with these synapses."""
     words = constants.excitatory.shape[0]
     return NetworkState(
         state_zeros(constants.lif, 64 * words),
@@ -85,6 +85,18 @@ def allocate_state(synapses, constants, n_out):
         aligned_zeros(readout_lanes(constants.readout, n_out), np.int32),
         state_zeros(constants.lif, readout_lanes(constants.readout, n_out)),
         np.zeros(n_out, np.float32),
+        input_rows,
+        recurrent_rows,
+        readout_rows,
+    )
+
+
+@njit(nogil=True)
+def allocate_state(synapses, constants, n_out):
+    """A `NetworkState` of zeros, with room for its synapses."""
+    return new_state(
+        constants,
+        n_out,
         aligned_zeros(count_words(synapses.input), np.uint64),
         aligned_zeros(count_words(synapses.recurrent), np.uint64),
         aligned_zeros(count_words(synapses.readout), np.uint64),
