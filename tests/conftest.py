@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rsrp_lava import Experiment, train
+from rsrp_lava import Experiment, cli, train
 
 SMALL = {"population": 16, "generations": 4, "evaluation_episodes": 16, "seed": 3, "network": {"n_neurons": 32}}
 
@@ -38,6 +38,20 @@ def files():
         return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in found}
 
     return read
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Calls the command line in a folder of the test's own; returns exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rsrp-lava", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return command
 
 
 @pytest.fixture

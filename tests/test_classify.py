@@ -1,13 +1,12 @@
 """Learning to classify: the engine's batches and evaluation, one answer for any split, and settings that make no sense."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
 import naive
-from rsrp_lava import Experiment, ExperimentError, cli, deploy, evaluate, load_run, map_run, plot, study, train
+from rsrp_lava import Experiment, ExperimentError, deploy, evaluate, load_run, map_run, plot, study, train
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.tasks.data import load_data
@@ -157,15 +156,7 @@ def test_what_needs_spikes_or_episodes_says_so(run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rsrp-lava", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
+def test_the_command_trains_evaluates_and_draws(tmp_path, call):
     small = (
         "--population",
         "32",

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from rsrp_lava import Experiment, ExperimentError, cli, load_run, study, train
+from rsrp_lava import Experiment, ExperimentError, load_run, study, train
 from rsrp_lava.baselines.backprop import train_backprop
 from rsrp_lava.errors import EngineError
 from rsrp_lava.learning.rsrp import histogram
@@ -127,15 +127,7 @@ def test_what_cannot_be_studied_is_refused(name, task, options, message, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_the_commands(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rsrp-lava", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
+def test_the_commands(tmp_path, call):
     small = ("--generations", "2", "--seeds", "1", "--no-baseline", "-o")
     code, out, err = call("study", "samples", "digits", "--populations", "4", "--batches", "2,3", *small, "a", "--json")
     assert code == 0, err

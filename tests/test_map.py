@@ -2,13 +2,12 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 
 import rsrp_lava
-from rsrp_lava import Experiment, MappingError, cli, load_profile, load_run, map_run
+from rsrp_lava import Experiment, MappingError, load_profile, load_run, map_run
 from rsrp_lava.kernels import fixed_point as kernel
 from rsrp_lava.mapping import quantise
 from rsrp_lava.mapping.rules import RULES
@@ -19,20 +18,6 @@ extends: loihi1
 synapse:
   weight_bits: {value: [1], unit: bit, source: "ablation: binary synapses", status: inferred}
 """
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Calls the command line; returns exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rsrp-lava", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return command
 
 
 def test_the_table_has_every_resource_constant_and_rule(run, call, files):

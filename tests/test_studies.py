@@ -15,7 +15,6 @@ from rsrp_lava import (
     ExperimentError,
     MappingError,
     RunFolderError,
-    cli,
     evaluate,
     get_task,
     load_run,
@@ -290,27 +289,19 @@ def test_two_processes_do_not_share_a_study(tmp_path):
         study("quantization", output=tmp_path / "study", resume=True)
 
 
-def test_the_command_prints_tables_and_json(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_tables_and_json(tmp_path, call):
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SETTINGS))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rsrp-lava", "study", "quantization", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
     common = ("--config", "small.yaml", "--axes", "epsilon", "--epsilons", "0.1,0.2", "--seeds", "1", "-o", "s")
-    code, out, err = call("cartpole", *common, "--json")
+    code, out, err = call("study", "quantization", "cartpole", *common, "--json")
     assert code == 0
     answer = json.loads(out)
     assert [row["epsilon"] for row in answer["rows"]] == [0.1, 0.2]
     assert "2/2  axis epsilon, seed 0, epsilon 0.2: return" in err
-    code, out, err = call("-o", "s", "--resume")
+    code, out, err = call("study", "quantization", "-o", "s", "--resume")
     assert code == 0
     assert "## Limits of the probabilities" in out
     assert "2 of 2 cells were there already" in err
-    code, out, err = call("cartpole", *common)
+    code, out, err = call("study", "quantization", "cartpole", *common)
     assert (code, out) == (2, "")
     assert "go on with --resume" in err
     assert "Traceback" not in err

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.rewards import REWARDS
-from rsrp_lava.learning.transforms import TRANSFORMS
+from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.runs import Run
 from rsrp_lava.studies.runner import Cell, Row
 from rsrp_lava.tasks import ClassifyTask, get_task
@@ -41,6 +42,12 @@ class ClassifyingOptions(BaseModel):
     batches: tuple[int, ...] = Field((16, 64, 256), description="images a network sees a generation")
     rewards: tuple[str, ...] = Field(tuple(REWARDS), description="reward functions")
     transforms: tuple[str, ...] = Field(tuple(TRANSFORMS), description="from rewards to broadcast scalars")
+    reward_spread: float = Field(
+        0.02,
+        gt=0,
+        description="standard deviation of a generation's rewards; transforms that keep the rewards' scale learn at the "
+        "learning rate times 1/√12 (the deviation of ranks) over this",
+    )
     ei: tuple[str, ...] = Field(EI, description="excitatory to inhibitory neurons, and mirrored input")
     seeds: int = Field(3, ge=1, le=1000, description="seeds of every training: 0, 1, …")
     baseline: bool = Field(True, description="train the same networks by backpropagation too (needs torch)")
@@ -68,7 +75,7 @@ class ClassifyingOptions(BaseModel):
 AXES = {
     "samples": ("populations", "batches"),
     "rewards": ("rewards",),
-    "transforms": ("transforms",),
+    "transforms": ("transforms", "reward_spread"),
     "ei": ("ei",),
 }
 
@@ -95,7 +102,8 @@ def variants(name: str, o: ClassifyingOptions) -> list[tuple[Row, Row]]:
     if name == "rewards":
         return [({"reward": reward}, {"reward": reward}) for reward in o.rewards]
     if name == "transforms":
-        return [({"transform": transform}, {"reward_transform": transform}) for transform in o.transforms]
+        rates = {name: 1 / (math.sqrt(12) * o.reward_spread) if name in SCALED_BY_REWARD else 1.0 for name in TRANSFORMS}
+        return [({"transform": name}, {"reward_transform": name, "rate": rates[name]}) for name in o.transforms]
     made: list[tuple[Row, Row]] = []
     for ei in o.ei:
         ratio, _, mirrored = ei.partition(" ")
@@ -123,8 +131,10 @@ def _experiments(task: str, o: ClassifyingOptions, changes: Row) -> list[Experim
     for seed in range(o.seeds):
         plain = Experiment(**{**o.settings, "task": task, "seed": seed})
         layers = plain.layers.model_dump() | changes.get("layers", {})
+        rate = {"learning_rate": plain.resolved_learning_rate * changes["rate"]} if "rate" in changes else {}
         at = sorted({round(part * plain.generations) for part in _HISTOGRAMS_AT})
-        made.append(plain.replace(**{**changes, "layers": layers, "histograms_at": at}))
+        settings = {name: value for name, value in changes.items() if name != "rate"}
+        made.append(plain.replace(**{**settings, **rate, "layers": layers, "histograms_at": at}))
     return made
 
 
