@@ -140,5 +140,5 @@ def test_the_commands(tmp_path, call):
     assert len(list((tmp_path / "b" / "runs").iterdir())) == 2
     for name, axes in AXES.items():
         code, out, _ = call("study", name, "--help")
-        assert all(f"--{axis.replace('_', '-')}" in out for axis in axes)
+        assert all("--" + axis.replace("_", "-") in out for axis in axes)
         assert ("--population " in out) == (name != "samples")
