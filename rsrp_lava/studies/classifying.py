@@ -17,14 +17,14 @@ import math
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.runs import Run
-from rsrp_lava.studies.runner import Cell, Row
+from rsrp_lava.studies.runner import Cell, Row, checked_options
 from rsrp_lava.tasks import ClassifyTask, get_task
 
 #: Nets of Fig. 9C: signs of the weights, and whether the input is mirrored.
@@ -85,12 +85,7 @@ def options(name: str, **given: Any) -> ClassifyingOptions:
     for axis in {axis for axes in AXES.values() for axis in axes} - set(AXES[name]):
         if axis in given:
             raise ExperimentError(f"study {name}: {axis} is no axis of it; leave it out (its axes: {', '.join(AXES[name])})")
-    try:
-        return ClassifyingOptions(**given)
-    except ValidationError as error:
-        mistakes = ((".".join(map(str, mistake["loc"])), mistake["msg"]) for mistake in error.errors())
-        told = (f"{where}: {what.removeprefix('Value error, ')}" for where, what in mistakes)
-        raise ExperimentError(f"study: {'; '.join(told)}") from None
+    return checked_options(ClassifyingOptions, given)
 
 
 def variants(name: str, o: ClassifyingOptions) -> list[tuple[Row, Row]]:

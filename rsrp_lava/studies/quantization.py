@@ -23,17 +23,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsrp_lava.deploying import deployment_of
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import ExperimentError, unknown_name
+from rsrp_lava.errors import unknown_name
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.export import RELEASE_MODES, play
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.runs import Run
-from rsrp_lava.studies.runner import Cell, Row
+from rsrp_lava.studies.runner import Cell, Row, checked_options
 from rsrp_lava.tasks import get_episode_task
 from rsrp_lava.training import train
 
@@ -124,12 +124,7 @@ class QuantizationOptions(BaseModel):
 
 def options(**given: Any) -> QuantizationOptions:
     """`QuantizationOptions`, mistakes as `ExperimentError`."""
-    try:
-        return QuantizationOptions(**given)
-    except ValidationError as error:
-        mistakes = ((".".join(map(str, mistake["loc"])), mistake["msg"]) for mistake in error.errors())
-        told = (f"{where}: {what.removeprefix('Value error, ')}" for where, what in mistakes)
-        raise ExperimentError(f"study: {'; '.join(told)}") from None
+    return checked_options(QuantizationOptions, given)
 
 
 def cells(task: str, o: QuantizationOptions, threads: int | None = None) -> list[Cell]:

@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
-from rsrp_lava.errors import RsrpError, RunFolderError
+from rsrp_lava.errors import ExperimentError, RsrpError, RunFolderError
 from rsrp_lava.experiment import Experiment, read_yaml
 from rsrp_lava.run_folder import CONFIG, replace_file, take_lock
 from rsrp_lava.runs import Run, load_run
@@ -32,6 +33,7 @@ from rsrp_lava.training import train
 
 STUDY, MEASURED, RUNS, LOCK = "study.yaml", "measured.jsonl", "runs", "lock"
 
+Options = TypeVar("Options", bound=BaseModel)
 #: A row of the study's table: what tells a cell from others, then what was measured.
 Row = dict[str, Any]
 #: What is measured on a trained network: values by column.
@@ -142,6 +144,16 @@ def read_study(path: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunFolderError(f"{path}: holds no study (no {STUDY}) to resume; leave out --resume, or give its folder")
     return read_yaml(file)
+
+
+def checked_options(model: type[Options], given: dict[str, Any]) -> Options:
+    """A study's options; mistakes as `ExperimentError`."""
+    try:
+        return model(**given)
+    except ValidationError as error:
+        mistakes = ((".".join(map(str, mistake["loc"])), mistake["msg"]) for mistake in error.errors())
+        told = (f"{where}: {what.removeprefix('Value error, ')}" for where, what in mistakes)
+        raise ExperimentError(f"study: {'; '.join(told)}") from None
 
 
 class _Stopped(Exception):
