@@ -28,7 +28,7 @@ from rsrp_lava.reporting.progress import shown_return
 from rsrp_lava.reporting.tables import mapping_tables, profile_line, profile_table
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
-from rsrp_lava.runs import map_run
+from rsrp_lava.runs import load_run, map_run
 from rsrp_lava.runs import plot as plot_runs
 from rsrp_lava.studies import AXES, STUDIES, ClassifyingOptions, QuantizationOptions, StudyResult
 from rsrp_lava.studies import study as run_study
@@ -76,8 +76,17 @@ def _setting(field: str, kind: str = "", *names: str) -> Any:
 
 def _layer(field: str, kind: str, *names: str) -> Any:
     """An option for a field of `LayeredOptions`."""
-    description = LayeredOptions.model_fields[field].description
-    return typer.Option(*names, help=f"{description} (tasks that classify).", show_default=False, metavar=kind or None)
+    return _nested(LayeredOptions, "tasks that classify", field, kind, *names)
+
+
+def _environment(field: str, kind: str, *names: str) -> Any:
+    """An option for a field of `EnvironmentOptions`."""
+    return _nested(tasks.EnvironmentOptions, "tasks with episodes", field, kind, *names)
+
+
+def _nested(model: type[BaseModel], of: str, field: str, kind: str, *names: str) -> Any:
+    description = model.model_fields[field].description
+    return typer.Option(*names, help=f"{description} ({of}).", show_default=False, metavar=kind or None)
 
 
 @app.command(
@@ -116,10 +125,17 @@ def train(
     ei: Annotated[str | None, _layer("ei", "ratio")] = None,
     mirror_input: Annotated[bool | None, _layer("mirror_input", "", "--mirror-input/--no-mirror-input")] = None,
     neurons: Annotated[str | None, _layer("neurons", "relu|lif")] = None,
+    max_steps: Annotated[str | None, _environment("max_steps", "integer")] = None,
+    episodes_per_sample: Annotated[str | None, _environment("episodes_per_sample", "integer")] = None,
+    env_kwargs: Annotated[list[str] | None, _environment("kwargs", "name=value", "--env-kwargs")] = None,
+    on_error: Annotated[str | None, _environment("on_error", "fail|worst_rank")] = None,
+    compiled: Annotated[bool | None, _environment("compiled", "", "--compiled/--no-compiled")] = None,
+    worker_memory_mib: Annotated[str | None, _environment("worker_memory_mib", "integer")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
     threads: Annotated[int | None, _THREADS] = None,
+    workers: Annotated[int | None, typer.Option(help="Workers of engine ray; by default all the cluster has.")] = None,
     until: Annotated[float | None, typer.Option(help="Stop when the evaluation mean reaches this return.")] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -137,7 +153,7 @@ def train(
         "engine": engine,
         "lava_target": lava_target,
         "profile": profile,
-        "profile_overrides": _overrides(profile_overrides) if profile_overrides else None,
+        "profile_overrides": _pairs("--profile-overrides", profile_overrides),
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "reward_transform": reward_transform,
@@ -156,8 +172,17 @@ def train(
     settings = {name: value for name, value in given.items() if value is not None}
     from_file = read_yaml(config) if config else {}
     layers = {"conv": conv, "hidden": hidden, "ei": ei, "mirror_input": mirror_input, "neurons": neurons}
-    if any(value is not None for value in layers.values()):
-        settings["layers"] = {**from_file.get("layers", {}), **{k: v for k, v in layers.items() if v is not None}}
+    environment = {
+        "max_steps": max_steps,
+        "episodes_per_sample": episodes_per_sample,
+        "kwargs": _pairs("--env-kwargs", env_kwargs),
+        "on_error": on_error,
+        "compiled": compiled,
+        "worker_memory_mib": worker_memory_mib,
+    }
+    for section, values in (("layers", layers), ("environment", environment)):
+        if any(value is not None for value in values.values()):
+            settings[section] = {**from_file.get(section, {}), **{k: v for k, v in values.items() if v is not None}}
     if resume:
         experiment = RunFolder.open(resume).experiment.replace(**{**from_file, **settings})
     elif "task" in settings or "task" in from_file:
@@ -165,13 +190,15 @@ def train(
         out = out or _new_folder(experiment)
     else:
         raise ExperimentError(f"no task given: name one ({', '.join(tasks.task_names())}), or a --config that does")
-    best = tasks.get_task(experiment.task).return_scale
-    if until is not None and until > best:
+    best = experiment.build_task().perfect_return
+    if until is not None and best is not None and until > best:
         _say(
             f"warning: --until {until:g} is above {best:g}, the return of a perfect {experiment.task} episode; "
             "all generations will be trained"
         )
-    result = train_experiment(experiment, out=out, resume=resume, until=until, threads=threads, progress=True)
+    result = train_experiment(
+        experiment, out=out, resume=resume, until=until, threads=threads, workers=workers, progress=True
+    )
     _report(result, until)
     if as_json:
         _print(json.dumps(result.summary))
@@ -179,18 +206,21 @@ def train(
         raise typer.Exit(128 + result.stopped_by)
 
 
-def _overrides(pairs: list[str]) -> dict[str, Any]:
+def _pairs(option: str, pairs: list[str] | None) -> dict[str, Any] | None:
     """learning_storage.p_bits=4 → {"learning_storage.p_bits": 4}; values as in YAML."""
-    overrides = {}
+    if not pairs:
+        return None
+    values = {}
     for pair in pairs:
-        path, equals, value = pair.partition("=")
+        name, equals, value = pair.partition("=")
         if not equals:
-            raise ExperimentError(f"--profile-overrides {pair}: must be PATH=VALUE, as learning_storage.p_bits=4")
+            example = "learning_storage.p_bits=4" if option == "--profile-overrides" else "gravity=9.8"
+            raise ExperimentError(f"{option} {pair}: must be NAME=VALUE, as {example}")
         try:
-            overrides[path] = parse_yaml(value)
+            values[name] = parse_yaml(value)
         except yaml.YAMLError:
-            raise ExperimentError(f"--profile-overrides {pair}: {value!r} is no value in YAML, as 4 or nearest") from None
-    return overrides
+            raise ExperimentError(f"{option} {pair}: {value!r} is no value in YAML, as 4 or nearest") from None
+    return values
 
 
 def _new_folder(experiment: Experiment) -> Path:
@@ -221,7 +251,7 @@ def evaluate(
 ) -> None:
     """Play deterministic episodes with a trained network: every synapse with probability above ½ releases."""
     report = evaluate_run(run, episodes=episodes, seed=seed, threads=threads)
-    if isinstance(tasks.get_task(report["task"]), tasks.ClassifyTask):
+    if isinstance(load_run(run).experiment.build_task(), tasks.ClassifyTask):
         _say(f"{report['task']}: accuracy {report['mean_return']:.4f} on {report['episodes']:,} test images")
     else:
         _say(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+from pydantic_core import PydanticCustomError
 
 
 class RsrpError(Exception):
@@ -61,3 +64,10 @@ def counted(number: int, what: str) -> str:
     ('1 generation', '2 generations')
     """
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def refuse_bool(value: Any) -> Any:
+    """For settings that are numbers: `true` would be read as 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "input should be a number")
+    return value

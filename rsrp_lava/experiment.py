@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from rsrp_lava.errors import ExperimentError, unknown_name
+from rsrp_lava.errors import ExperimentError, refuse_bool, unknown_name
 from rsrp_lava.hardware_profiles import Profile, load_profile
 from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.kernels.rewards import REWARDS
@@ -25,8 +25,8 @@ from rsrp_lava.learning.rsrp import Rsrp
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.mapping.release import ReleaseDraw
-from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions, refuse_bool
-from rsrp_lava.tasks import ClassifyTask, EpisodeTask, get_task, recipe, task_names
+from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions
+from rsrp_lava.tasks import ClassifyTask, EnvironmentOptions, EpisodeTask, Task, get_compiled_task, get_task, recipe
 from rsrp_lava.tasks.data import load_data
 from rsrp_lava.tasks.pictures import picture_episodes
 
@@ -36,6 +36,7 @@ RULES = {"rsrp": "reward-optimized stochastic release plasticity: ranked rewards
 ENGINES = {
     "fused": "network and task in one compiled kernel, on all processors",
     "lava": "the same as a graph of Lava processes (Python 3.10)",
+    "ray": "on the processors of a Ray cluster, or of this machine (extra ray)",
 }
 
 #: Fields that do not change what is computed, only how much of it or how fast; they may differ when a run is resumed.
@@ -45,7 +46,7 @@ _OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
 
 
 #: What is given to `train` instead of being a setting.
-_GIVEN_TO_TRAIN = ("threads", "until", "out", "resume")
+_GIVEN_TO_TRAIN = ("threads", "workers", "until", "out", "resume")
 #: In place of pydantic's words for a mistake, by its type.
 _WORDS = {
     "int_parsing": "must be a whole number in digits, such as 16",
@@ -61,7 +62,7 @@ class _Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
 
-    task: str = Field("cartpole", description="what to learn (rsrp-lava tasks)")
+    task: str = Field("cartpole", description="what to learn: a task (rsrp-lava tasks), or gym:ID, any of Gymnasium's")
     rule: str = Field("rsrp", description="how to learn (rsrp-lava rules)")
     engine: str = Field("fused", description="where the population is evaluated")
     lava_target: Literal["simulation", "loihi2"] = Field(
@@ -94,6 +95,7 @@ class _Fields(BaseModel):
         "shared", description="shared: all networks see the same images; independent: each draws its own"
     )
     data: str | None = Field(None, description="folder of the images (docs/data.md)")
+    environment: EnvironmentOptions = EnvironmentOptions()
     network: NetworkOptions = NetworkOptions()
     layers: LayeredOptions = LayeredOptions()
 
@@ -131,7 +133,6 @@ class _Fields(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> _Fields:
         for what, name, known in (
-            ("task", self.task, task_names()),
             ("rule", self.rule, RULES),
             ("engine", self.engine, ENGINES),
             ("optimizer", self.optimizer, OPTIMIZERS),
@@ -169,7 +170,7 @@ class _Fields(BaseModel):
 
     def _check_kind(self) -> None:
         """Settings that the kind of task has no use for are refused, not ignored."""
-        task = get_task(self.task)
+        task = self.build_task()
         if isinstance(task, ClassifyTask):
             spiking = self.layers.neurons == "lif"
             for name in ("engine", "reservoir") if spiking else ("engine", "profile", "reservoir", "network"):
@@ -185,11 +186,26 @@ class _Fields(BaseModel):
         for name in _OF_CLASSIFIERS:
             if getattr(self, name) != _Fields.model_fields[name].default:
                 raise ValueError(f"{name}: is for tasks that classify images; {self.task} has episodes, leave {name} out")
+        if self.engine == "lava":
+            self.compiled_task("engine lava")
+            if self.environment.episodes_per_sample > 1:
+                raise ValueError(
+                    f"environment.episodes_per_sample: engine lava plays one episode a sample, not "
+                    f"{self.environment.episodes_per_sample}; leave it out, or use engine fused"
+                )
 
     @functools.cached_property  # a file that is edited meanwhile does not change a running experiment
     def hardware(self) -> Profile:
         """The profile, with its overrides."""
         return load_profile(self.profile, self.profile_overrides)
+
+    def build_task(self) -> Task:
+        """The task, with the options of its environment."""
+        return get_task(self.task, self.environment)
+
+    def compiled_task(self, what: str) -> EpisodeTask:
+        """The task, for `what`, which needs compiled episodes; `ExperimentError` if it has none."""
+        return get_compiled_task(self.task, what, self.environment)
 
     @property
     def comparator_bits(self) -> int:
@@ -238,8 +254,11 @@ class Experiment(_Fields):
     def fingerprint(self) -> str:
         """SHA-256 of every setting that decides the release probabilities; length of training and engine do not."""
         settings = {name: value for name, value in self.model_dump().items() if name not in _NOT_IN_FINGERPRINT}
-        if not isinstance(get_task(self.task), ClassifyTask):
+        if not isinstance(self.build_task(), ClassifyTask):
             settings = {name: value for name, value in settings.items() if name not in _OF_CLASSIFIERS}
+        settings["environment"] = self.environment.deciding
+        if not settings["environment"]:
+            del settings["environment"]
         settings["profile"] = self.hardware.digest  # what the profile says, not what it is called
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
@@ -270,7 +289,7 @@ class Experiment(_Fields):
 
     def build_network(self) -> Network | LayeredNetwork:
         """The network this experiment trains."""
-        task = get_task(self.task)
+        task = self.build_task()
         if isinstance(task, ClassifyTask):
             if self.layers.neurons == "lif":
                 return Network(self._options_of_layer(), math.prod(task.shape), task.n_outputs, pictures=True)
@@ -292,11 +311,11 @@ class Experiment(_Fields):
 
     def deployed_task(self, what: str) -> EpisodeTask:
         """The task as episodes of a deployed network, for `what`; test images are episodes of one step."""
-        task = get_task(self.task)
+        task = self.build_task()
         self.spiking_network(what)
         if isinstance(task, ClassifyTask):
             return picture_episodes(task, load_data(self.task, self.data))
-        return task
+        return self.compiled_task(what)
 
     def build_rule(self) -> Rsrp:
         """The plasticity rule, with its learning rate resolved."""
@@ -316,7 +335,7 @@ class Experiment(_Fields):
             return self.learning_rate
         rate = OPTIMIZERS[self.optimizer].automatic_rate(self.population)
         if self.reward_transform in SCALED_BY_REWARD and self.optimizer != "adam":
-            rate /= get_task(self.task).return_scale
+            rate /= self.build_task().return_scale
         return rate
 
 
@@ -372,7 +391,11 @@ def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
     location = [str(part) for part in mistake["loc"] if part not in ("float", "int", "literal['auto']", "constrained-int")]
     path = ".".join(location)
     if mistake["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"network": NetworkOptions, "layers": LayeredOptions}
+        models: dict[str, type[BaseModel]] = {
+            "network": NetworkOptions,
+            "layers": LayeredOptions,
+            "environment": EnvironmentOptions,
+        }
         model = models.get(location[0], _Fields) if len(location) > 1 else _Fields
         known = {name: ".".join([*location[:-1], name]) for name in model.model_fields}
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)

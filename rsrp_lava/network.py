@@ -13,17 +13,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+
+from rsrp_lava.errors import refuse_bool
 
 #: Release probabilities of every projection by name: float32, shape (n_pre, n_post).
 ReleaseProbabilities = dict[str, np.ndarray]
-
-
-def refuse_bool(value: Any) -> Any:
-    """For settings that are numbers: `true` would be read as 1."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("number", "input should be a number")
-    return value
 
 
 class NetworkOptions(BaseModel):

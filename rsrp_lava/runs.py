@@ -13,7 +13,7 @@ import numpy as np
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import ExperimentError, RunFolderError
+from rsrp_lava.errors import EngineError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.mapping import MappedNetwork, check, quantise
@@ -69,9 +69,12 @@ def evaluate(
     engine = open_engine(run.experiment.replace(engine="fused", lava_target="simulation"), Threads(threads), seed)
     try:
         engine.prepare(None)
-        returns = engine.play(run.probabilities, run.normaliser, run.generation, episodes, deterministic=True).returns
+        played = engine.play(run.probabilities, run.normaliser, run.generation, episodes, deterministic=True)
     finally:
         engine.close()
+    returns = played.valid
+    if len(returns) == 0:
+        raise EngineError(f"{run.experiment.task}: every episode failed ({played.shown_faults}); mend the environment")
     return {
         "task": run.experiment.task,
         "seed": seed,
@@ -82,6 +85,7 @@ def evaluate(
         "max_return": float(np.max(returns)),
         "release_sha256": release_sha256(run.probabilities),
         "run": str(run.path),
+        **({"faults": dict(played.faults)} if played.faults else {}),
     }
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_cre
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
 from rsrp_lava.network import LayeredNetwork, Network, Projection, ReleaseProbabilities, release_sha256
 from rsrp_lava.run_folder import Checkpoint, RunFolder
-from rsrp_lava.tasks import ClassifyTask, get_task
+from rsrp_lava.tasks import ClassifyTask
 
 #: One generation's record: a line of metrics.jsonl.
 Record = dict[str, Any]
@@ -106,6 +107,7 @@ def train(
     resume: str | Path | None = None,
     until: float | None = None,
     threads: int | None = None,
+    workers: int | None = None,
     progress: Callable[[Record], None] | bool | None = None,
 ) -> Result:
     """Train a network from reward alone.
@@ -117,6 +119,7 @@ def train(
     resume : folder of a run to continue, instead of `out`
     until : stop as soon as the evaluation mean reaches this return
     threads : processors to use; all by default. The result does not depend on it
+    workers : of engine ray; by default one each processor of the cluster, also of those that join later
     progress : called with every generation's record; True draws progress on the terminal
 
     Ctrl-C (SIGINT) and SIGTERM end training after the generation in flight, with everything saved; a second one at once.
@@ -131,7 +134,7 @@ def train(
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
     pool = Threads(threads)
-    engine = open_engine(experiment, pool)
+    engine = open_engine(experiment, pool, workers=workers)
     folder: RunFolder | None = None
     close_progress: Callable[[], None] = _nothing
     announce_stop: Callable[[str], None] = _nothing
@@ -141,7 +144,7 @@ def train(
         if progress is True:
             from rsrp_lava.reporting.progress import TerminalProgress
 
-            steps = "images" if isinstance(get_task(experiment.task), ClassifyTask) else "env steps"
+            steps = "images" if isinstance(experiment.build_task(), ClassifyTask) else "env steps"
             progress = TerminalProgress(experiment.title, experiment.generations, steps=steps)
             close_progress, announce_stop = progress.close, progress.stopping
         played = folder.read_metrics() if folder else []
@@ -198,7 +201,7 @@ class _Training:
             done = state.generation >= self.experiment.generations
             due = done or state.generation % self.experiment.evaluate_every == 0
             evaluation = self._evaluate() if due else None
-            reached = until is not None and evaluation is not None and evaluation.returns.mean() >= until
+            reached = until is not None and evaluation is not None and evaluation.valid.mean() >= until
             if done or reached or stop:
                 break
             record = _generation(self.experiment, self.engine, self.pool, state, evaluation)
@@ -213,7 +216,13 @@ class _Training:
     def _evaluate(self) -> Outcome:
         state = self.state
         samples = self.experiment.evaluation_episodes
-        return self.engine.play(state.probabilities, state.normaliser, state.generation, samples, deterministic=True)
+        played = self.engine.play(state.probabilities, state.normaliser, state.generation, samples, deterministic=True)
+        if len(played.valid) == 0:
+            raise EngineError(
+                f"{self.experiment.task}: every evaluation episode of generation {state.generation} failed "
+                f"({played.shown_faults}); mend the environment"
+            )
+        return played
 
     def _note(self, record: Record) -> None:
         self.metrics.append(record)
@@ -247,18 +256,19 @@ def _generation(experiment: Experiment, engine: Engine, pool: Threads, state: St
     for name, update in updates.items():
         state.probabilities[name], state.optimizer[name] = update.probability, update.optimizer
     state.normaliser, state.previous_mean = normaliser, mean
-    state.sampled_return = float(np.nanmean(sampled.returns))
+    state.sampled_return = mean
     state.env_steps += int(sampled.steps.sum())
     played = int(sampled.steps.sum()) + (int(evaluation.steps.sum()) if evaluation else 0)
     state.substeps += played * engine.network.substeps
     record = {
         "generation": state.generation,
         "sampled_return": state.sampled_return,
-        "sampled_std": float(np.nanstd(sampled.returns)),
+        "sampled_std": float(sampled.valid.std()) if len(sampled.valid) else 0.0,
         **(_evaluation_record(evaluation) if evaluation else {}),
         "entropy_bits": entropy,
         **shapes,
         "env_steps": state.env_steps,
+        **_engine_record([sampled, evaluation] if evaluation else [sampled]),
     }
     profile = experiment.hardware
     if profile.arithmetic == "integer":
@@ -301,7 +311,13 @@ def _learn(
 
 
 def _evaluation_record(evaluation: Outcome) -> Record:
-    return {"evaluation_return": float(evaluation.returns.mean()), "evaluation_std": float(evaluation.returns.std())}
+    return {"evaluation_return": float(evaluation.valid.mean()), "evaluation_std": float(evaluation.valid.std())}
+
+
+def _engine_record(played: list[Outcome]) -> Record:
+    """What went wrong, and what other processes cost, if anything."""
+    faults, traffic = sum((Counter(part.faults) for part in played), Counter()), sum(part.traffic_bytes for part in played)
+    return {**({"faults": dict(faults)} if faults else {}), **({"traffic_bytes": traffic} if traffic else {})}
 
 
 def _histograms(experiment: Experiment, state: State) -> Record:
@@ -399,7 +415,7 @@ def _draw_curves(folder: RunFolder) -> None:
 
 
 def _summary(experiment: Experiment, state: State, metrics: list[Record], folder: RunFolder | None) -> dict[str, Any]:
-    classifies = isinstance(get_task(experiment.task), ClassifyTask)
+    classifies = isinstance(experiment.build_task(), ClassifyTask)
     last = metrics[-1] if metrics and metrics[-1]["generation"] == state.generation else {}  # else not evaluated yet
     return {
         "task": experiment.task,

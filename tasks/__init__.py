@@ -6,7 +6,18 @@ if __name__ != "rsrp_lava.tasks":
         "and import it by that name"
     )
 
-from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, Task
-from rsrp_lava.tasks.registry import get_episode_task, get_task, recipe, task_names
+from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, GymTask, Task
+from rsrp_lava.tasks.environment import EnvironmentOptions
+from rsrp_lava.tasks.registry import get_compiled_task, get_task, recipe, task_names
 
-__all__ = ["ClassifyTask", "EpisodeTask", "Task", "get_episode_task", "get_task", "recipe", "task_names"]
+__all__ = [
+    "ClassifyTask",
+    "EnvironmentOptions",
+    "EpisodeTask",
+    "GymTask",
+    "Task",
+    "get_compiled_task",
+    "get_task",
+    "recipe",
+    "task_names",
+]

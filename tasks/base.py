@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rsrp_lava.tasks.environment import EnvironmentOptions
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """What `reset`, `observe` and `step` are given, and what must live as long."""
+
+    values: np.ndarray  #: float64, shape (state_size,)
+    held: object = None
+
 
 @dataclass(frozen=True)
 class EpisodeTask:
@@ -26,15 +36,41 @@ class EpisodeTask:
     state_size: int
     random_size: int
     max_steps: int
-    #: The return of a perfect episode; puts rewards that are not ranked on the scale of ranks.
+    #: The magnitude of a good return; puts rewards that are not ranked on the scale of ranks.
     return_scale: float
     reset: Callable
     observe: Callable
     step: Callable
+    #: The most an episode can earn, if that is known.
+    perfect_return: float | None = None
     #: The same task in Gymnasium, for hosts that run without this package; None if there is none.
     gymnasium_id: str | None = None
+    #: Samples a thread plays before it asks for more: few, because episodes end at different times.
+    samples_per_piece: int = 8
     #: States in which evaluation episodes start, float64, shape (episodes, state_size); None: as `reset` draws them.
     starts: np.ndarray | None = field(default=None, repr=False, compare=False)
+    #: Makes a state that is more than numbers (tasks/bodies.py); None: zeros, all of the task.
+    simulation: Callable[[], TaskState] | None = None
+
+    def open_state(self) -> TaskState:
+        """A state for the episodes of one thread."""
+        return self.simulation() if self.simulation else TaskState(np.zeros(self.state_size))
+
+
+@dataclass(frozen=True)
+class GymTask:
+    """An environment that is stepped in Python (tasks/gym.py)."""
+
+    name: str
+    summary: str
+    n_observations: int
+    n_outputs: int
+    max_steps: int
+    #: The magnitude of a good return: the environment's reward threshold, or its time limit.
+    return_scale: float
+    gymnasium_id: str
+    options: EnvironmentOptions
+    perfect_return: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +84,7 @@ class ClassifyTask:
     n_test: int
     #: Accuracy and rewards are parts of 1.
     return_scale: float = 1.0
+    perfect_return: float | None = 1.0
 
 
-Task = EpisodeTask | ClassifyTask
+Task = EpisodeTask | GymTask | ClassifyTask

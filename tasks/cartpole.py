@@ -77,6 +77,7 @@ TASK = EpisodeTask(
     random_size=4,
     max_steps=500,
     return_scale=500.0,
+    perfect_return=500.0,
     reset=reset,
     observe=observe,
     step=step,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import resources
 from typing import Any
 
 import yaml
 
 from rsrp_lava.errors import ExperimentError, unknown_name
-from rsrp_lava.tasks import cartpole, classify
-from rsrp_lava.tasks.base import EpisodeTask, Task
+from rsrp_lava.tasks import bodies, cartpole, classify, gym
+from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, Task
+from rsrp_lava.tasks.environment import EnvironmentOptions
 
+USUAL = EnvironmentOptions()
 _TASKS: dict[str, Task] = {task.name: task for task in (cartpole.TASK, *classify.TASKS)}
 
 
@@ -19,20 +22,52 @@ def task_names() -> list[str]:
     return sorted(_TASKS)
 
 
-def get_task(name: str) -> Task:
-    """The task of that name; `ExperimentError` names the nearest one if there is none."""
+def get_task(name: str, options: EnvironmentOptions = USUAL) -> Task:
+    """The task of that name (`gym:ID`: Gymnasium's), with these options; `ExperimentError` names the nearest one if there
+    is none, or the option it has no use for."""
+    if name.startswith(gym.PREFIX):
+        return _gym_task(name.removeprefix(gym.PREFIX), options)
     if name not in _TASKS:
-        raise ExperimentError(unknown_name("task", name, _TASKS))
-    return _TASKS[name]
+        raise ExperimentError(unknown_name("task", name, [*_TASKS, "gym:ID"]))
+    _refuse_options(name, _TASKS[name], options)
+    return _with_limit(_TASKS[name], options)
 
 
-def get_episode_task(name: str, what: str) -> EpisodeTask:
-    """The task of that name, for `what`, which needs episodes; `ExperimentError` if it has none."""
-    task = get_task(name)
-    if not isinstance(task, EpisodeTask):
-        episodes = ", ".join(sorted(known.name for known in _TASKS.values() if isinstance(known, EpisodeTask)))
-        raise ExperimentError(f"task {name}: has no episodes, and {what} knows only tasks that do ({episodes})")
+def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL) -> EpisodeTask:
+    """The task of that name, for `what`, which needs compiled episodes; `ExperimentError` if it has none."""
+    task = get_task(name, options)
+    if not isinstance(task, EpisodeTask) or task.simulation:
+        compiled = ", ".join(sorted(known.name for known in _TASKS.values() if isinstance(known, EpisodeTask)))
+        raise ExperimentError(f"task {name}: has no episodes that are compiled, and {what} needs them; choose of {compiled}")
     return task
+
+
+def _refuse_options(name: str, task: Task, options: EnvironmentOptions) -> None:
+    known = () if isinstance(task, ClassifyTask) else ("max_steps", "episodes_per_sample")
+    for option in type(options).model_fields:
+        if option not in known and getattr(options, option) != getattr(USUAL, option):
+            of = "gym: tasks" if known else "tasks with episodes"
+            raise ExperimentError(f"environment.{option}: is for {of}, not {name}; leave it out")
+
+
+def _with_limit(task: Task, options: EnvironmentOptions) -> Task:
+    if options.max_steps is None or not isinstance(task, EpisodeTask):
+        return task
+    return dataclasses.replace(task, max_steps=options.max_steps, perfect_return=None)
+
+
+def _gym_task(id: str, options: EnvironmentOptions) -> Task:
+    """The compiled twin of an environment as Gymnasium has registered it, or the environment itself."""
+    twin = None if options.kwargs or options.wrappers or not options.compiled else compiled_twin(id)
+    return _with_limit(twin, options) if twin else gym.describe(id, options)
+
+
+def compiled_twin(id: str) -> EpisodeTask | None:
+    """The compiled task that equals Gymnasium's environment, if there is one."""
+    for task in _TASKS.values():
+        if isinstance(task, EpisodeTask) and task.gymnasium_id == id:
+            return task
+    return bodies.get_body(id)
 
 
 def recipe(name: str, spiking: bool = False) -> dict[str, Any]:
@@ -40,7 +75,21 @@ def recipe(name: str, spiking: bool = False) -> dict[str, Any]:
 
     `spiking`: of a task that classifies, those for spiking neurons (its section `lif`).
     """
-    text = resources.files("rsrp_lava.tasks").joinpath(f"{get_task(name).name}.yaml").read_text("utf-8")
-    settings = yaml.safe_load(text)
+    if name.startswith(gym.PREFIX):
+        return _gym_recipe(name.removeprefix(gym.PREFIX))
+    settings = _read(get_task(name).name)
     of_spiking = settings.pop("lif", {})
     return {**settings, **of_spiking} if spiking else settings
+
+
+def _gym_recipe(id: str) -> dict[str, Any]:
+    """That of the compiled task which is the same, or of gymnasium.yaml."""
+    for task in _TASKS.values():
+        if isinstance(task, EpisodeTask) and task.gymnasium_id == id:
+            return _read(task.name)
+    recipes = _read("gymnasium")
+    return {**recipes["any"], **recipes.get(id, {})}
+
+
+def _read(file: str) -> dict[str, Any]:
+    return yaml.safe_load(resources.files("rsrp_lava.tasks").joinpath(f"{file}.yaml").read_text("utf-8"))

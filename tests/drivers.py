@@ -3,14 +3,15 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from rsrp_lava.kernels.arithmetic import input_drive, integrate, neuron_step, read_output
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.generators import draw_words
 from rsrp_lava.kernels.lanes import lanewise, never, sum_rows
 from rsrp_lava.kernels.neurons import lif_step
-from rsrp_lava.kernels.random_bits import threefry
-from rsrp_lava.kernels.rollout import allocate_state, simulate, start_sample
+from rsrp_lava.kernels.random_bits import MEMBRANE, fill_uniform, threefry
+from rsrp_lava.kernels.rollout import allocate_state, draw_sample, simulate, start_episode
 
 
 @kernel
@@ -35,11 +36,20 @@ def step_lif(u, v, drive, count, constants, spikes):
         spikes[w] = lif_step(64 * w, (u, v, drive, count), constants)
 
 
+@njit
+def start_sample(state, synapses, constants, key, sample):
+    """A sample at the start of its first episode."""
+    draw_sample(state, synapses, key, sample)
+    potentials = np.empty(constants.n_neurons)
+    fill_uniform(key[0], key[1], sample, MEMBRANE + key[2], potentials)
+    start_episode(state, constants, potentials)
+
+
 @kernel
 def copy_start(synapses, constants, n_out, key, sample):
     """Membrane potentials and the three projections' words right after `start_sample`."""
     state = allocate_state(synapses, constants, n_out)
-    start_sample(state, synapses, constants, key[0], key[1], sample, key[2])
+    start_sample(state, synapses, constants, key, sample)
     return state.v.copy(), state.input_rows.copy(), state.recurrent_rows.copy(), state.readout_rows.copy()
 
 
@@ -50,7 +60,7 @@ def run_network(synapses, constants, key, sample, observations, calls, spikes, c
     After every call the packed spikes and the synaptic currents are copied out, after every observation the output.
     """
     state = allocate_state(synapses, constants, outputs.shape[1])
-    start_sample(state, synapses, constants, key[0], key[1], sample, key[2])
+    start_sample(state, synapses, constants, key, sample)
     events = np.zeros(3, np.int64)
     row = 0
     for t in range(observations.shape[0]):
@@ -121,7 +131,7 @@ def drive_neurons(constants, observation, rows, drive, events):
 def record_network(synapses, constants, key, sample, observations, spikes, u, v, trace, outputs, events):
     """As `run_network`, with `constants.substeps` = 1 and 33 calls an observation; all of the state is copied out."""
     state = allocate_state(synapses, constants, outputs.shape[1])
-    start_sample(state, synapses, constants, key[0], key[1], sample, key[2])
+    start_sample(state, synapses, constants, key, sample)
     row = 0
     for t in range(observations.shape[0]):
         input_drive(constants.input, observations[t], state.input_rows, state.drive, events)

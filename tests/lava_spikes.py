@@ -15,11 +15,12 @@ if __name__ == "__main__":
 
     from recorder.process import Recorder
     from rsrp_lava.engines import lava_graph
+    from rsrp_lava.experiment import Experiment
 
     with open(sys.argv[1], "rb") as file:
         start = pickle.load(file)
     steps = int(sys.argv[3])
-    mock.patch.object(lava_graph, "get_episode_task", return_value=ENDLESS).start()  # refuses a name that is gone
+    mock.patch.object(Experiment, "compiled_task", return_value=ENDLESS).start()  # refuses a name that is gone
     lava_graph.compile_kernels(start)
     graph = lava_graph.build_graph(start, None, None)
     lif = graph["LIF"]

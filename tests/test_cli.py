@@ -150,9 +150,10 @@ def test_options_win_over_config_over_recipe(rsrp_lava):
 
 def test_every_setting_but_the_network_has_an_option(rsrp_lava):
     text = rsrp_lava("train", "--help").out
-    layers = Experiment.model_fields["layers"].annotation.model_fields
-    for name in (Experiment.model_fields.keys() | layers.keys()) - {"task", "network", "layers"}:
-        assert f"--{name.replace('_', '-')} " in text
+    sections = {name: Experiment.model_fields[name].annotation.model_fields for name in ("layers", "environment")}
+    names = Experiment.model_fields.keys() | sections["layers"].keys() | sections["environment"].keys()
+    for name in names - {"task", "network", "wrappers", *sections}:
+        assert f"--{'env_' * (name == 'kwargs') + name} ".replace("_", "-") in text
 
 
 def test_resume_and_until(rsrp_lava):

@@ -258,6 +258,7 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
         "network": {"n_neurons": 8},
         "profile": "loihi2",
         "profile_overrides": {"learning_storage.p_bits": 4},
+        "environment": {"max_steps": 5},
     }
     of_images = {"layers": {"hidden": [3]}, "reward": "recall", "batch": 3, "data_sampling": "independent"}
     ignored = {"generations": 9, "engine": "other", "lava_target": "simulation", "evaluate_every": 7, "data": "folder"}

@@ -79,12 +79,11 @@ def test_a_population_earns_what_each_network_does_alone(case, kind):
     """Whatever the split into pieces; the reward is that of the network's own scores."""
     network, _, sources, _, labels, table = case
     constants = layered_constants(network, 0.3, 0.2)
-    whole, pieces, scores = np.zeros(7), np.zeros(7), np.empty((5, 37), np.float32)
+    whole, pieces, scores = np.full(7, np.nan), np.full(7, np.nan), np.empty((5, 37), np.float32)
     score_networks(sources, constants, table, labels, REWARDS[kind], KEY, (0, 7), room(network, 7), whole)
     for first, last in ((0, 1), (1, 4), (4, 7)):
-        score_networks(
-            sources, constants, table, labels, REWARDS[kind], KEY, (first, last), room(network, last - first), pieces
-        )
+        earned, own_room = pieces[first:last], room(network, last - first)
+        score_networks(sources, constants, table, labels, REWARDS[kind], KEY, (first, last), own_room, earned)
     assert (whole == pieces).all()
     for sample in range(7):
         score_images(sources, constants, table, KEY, sample, room(network, 1), scores)

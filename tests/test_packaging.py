@@ -33,6 +33,8 @@ MAY_IMPORT = {
     "mapping": {"network", "hardware_profiles", "kernels", "errors"},
     "engines.batches": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
     "engines.fused": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
+    "engines.gym": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
+    "engines.leases": set(),
     "export": {"network", "mapping", "kernels", "hardware_profiles", "tasks", "errors"},
     "reporting": {"network", "mapping", "hardware_profiles", "errors"},
 }

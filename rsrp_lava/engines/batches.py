@@ -74,7 +74,7 @@ class Scorer(Protocol):
         released: Released,
         rewards: np.ndarray,
     ) -> np.ndarray:
-        """Write the rewards of these samples; returns what integers lost (int64, shape (3,), kernels/arithmetic.EVENTS)."""
+        """Write the reward of each of these samples; returns what integers lost (int64, kernels/arithmetic.EVENTS)."""
         ...
 
     def outputs(
@@ -202,26 +202,29 @@ class BatchEngine:
         generation: int,
         samples: int,
         deterministic: bool = False,
+        first: int = 0,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`: returns are rewards of a batch, `steps` how many images each network saw.
 
         `deterministic`: returns of one network, 1 for each of the first `samples` test images that it classifies, else 0.
         """
         if deterministic:
-            returns, events = self._classify(probabilities, generation, min(samples, len(self.data.test)))
+            images = min(samples, max(0, len(self.data.test) - first))
+            returns, events = self._classify(probabilities, generation, first, images)
             steps = np.ones(len(returns), np.int64)
         else:
-            returns, events = self._rewards(probabilities, generation, samples)
+            returns, events = self._rewards(probabilities, generation, first, samples)
             steps = np.full(samples, self.batch, np.int64)
         kept = None if deterministic or len(self._kept[0]) != samples else self._kept
-        zeros = np.zeros(self.network.n_observed)
-        return Outcome(returns, steps, Observations(0.0, zeros, zeros), events, kept)
+        return Outcome(returns, steps, Observations.none(self.network.n_observed), events, kept)
 
     def _room(self, samples: int) -> Released:
         """Room for the releases of so many samples, one array a projection."""
         return tuple(np.empty((samples, p.words), np.uint64) for p in self.network.projections)
 
-    def _rewards(self, probabilities: ReleaseProbabilities, generation: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    def _rewards(
+        self, probabilities: ReleaseProbabilities, generation: int, first: int, samples: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         sources = tuple(self._draw.source(p, probabilities[p.name]) for p in self.network.projections)
         key, rewards, lost = (self.seed, generation), np.zeros(samples), []
         shared = None if self._independent else self._batch(self.order.indices(generation))
@@ -229,17 +232,18 @@ class BatchEngine:
         if len(self._kept[0]) != (samples if keeps else 0):
             self._kept = self._room(samples if keeps else 0)
 
-        def score(batch: tuple[Table, np.ndarray], first: int, last: int) -> None:
-            released = tuple(kept[first:last] for kept in self._kept) if keeps else self._room(last - first)
+        def score(batch: tuple[Table, np.ndarray], begin: int, end: int) -> None:
+            released = tuple(kept[begin:end] for kept in self._kept) if keeps else self._room(end - begin)
             table, labels = batch
-            lost.append(self._scorer.score(sources, table, labels, self._reward, key, (first, last), released, rewards))
+            scored, earned = (first + begin, first + end), rewards[begin:end]
+            lost.append(self._scorer.score(sources, table, labels, self._reward, key, scored, released, earned))
 
-        def work(first: int, last: int) -> None:
+        def work(begin: int, end: int) -> None:
             if shared is not None:
-                score(shared, first, last)
+                score(shared, begin, end)
                 return
-            for sample in range(first, last):
-                score(self._batch(self.own_indices(generation, sample)), sample, sample + 1)
+            for k in range(begin, end):
+                score(self._batch(self.own_indices(generation, first + k)), k, k + 1)
 
         self.threads.map_ranges(work, samples, max(1, _ROWS_PER_PIECE // self._scorer.rows))
         return rewards, np.sum(lost, axis=0)
@@ -254,17 +258,20 @@ class BatchEngine:
         """The table and the labels of these training images."""
         return self._scorer.table(self.data.train.images[indices]), self.data.train.labels[indices]
 
-    def _classify(self, probabilities: ReleaseProbabilities, generation: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+    def _classify(
+        self, probabilities: ReleaseProbabilities, generation: int, first: int, images: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """1 for each test image whose class has the largest score (the first of equal ones), else 0; θ = [ρ > ½]."""
         sources = tuple(fixed_release(p, probabilities[p.name] > 0.5) for p in self.network.projections)
         correct, lost = np.zeros(images), []
 
-        def work(first: int, last: int) -> None:
-            labels = self.data.test.labels[first:last].astype(np.int64)
-            scores = np.empty((self.network.n_outputs, last - first), np.float32)
-            table = self._scorer.table(self.data.test.images[first:last])
-            lost.append(self._scorer.outputs(sources, table, (self.seed, generation), first, self._room(1), scores))
-            correct[first:last] = scores.argmax(axis=0) == labels
+        def work(begin: int, end: int) -> None:
+            shown = slice(first + begin, first + end)
+            labels = self.data.test.labels[shown].astype(np.int64)
+            scores = np.empty((self.network.n_outputs, end - begin), np.float32)
+            table = self._scorer.table(self.data.test.images[shown])
+            lost.append(self._scorer.outputs(sources, table, (self.seed, generation), first + begin, self._room(1), scores))
+            correct[begin:end] = scores.argmax(axis=0) == labels
 
         self.threads.map_ranges(work, images, _IMAGES_PER_TABLE)
         return correct, np.sum(lost, axis=0)

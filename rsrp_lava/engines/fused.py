@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,11 @@ from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.random_bits import EVALUATION
-from rsrp_lava.kernels.rollout import STATISTIC_UNIT, Synapses, Tally, play_episodes, specialise
+from rsrp_lava.kernels.rollout import Synapses, Tally, play_episodes, specialise
 from rsrp_lava.mapping.release import ReleaseDraw, fixed_release
 from rsrp_lava.network import Network, ReleaseProbabilities
 from rsrp_lava.tasks import EpisodeTask
-
-#: Samples a piece of work: small, because episodes end at different times.
-_SAMPLES_PER_PIECE = 8
+from rsrp_lava.tasks.base import TaskState
 
 
 class FusedEngine:
@@ -38,21 +37,25 @@ class FusedEngine:
         seed: int,
         draw: ReleaseDraw,
         threads: Threads,
+        episodes: int = 1,
     ) -> None:
+        """`episodes`: that a training sample plays; evaluation samples play one."""
         self.network, self.task, self.seed, self.draw, self.threads = network, task, seed, draw, threads
-        self._constants = constants
+        self._constants, self._episodes = constants, episodes
+        self._free_states: list[TaskState] = []
         self._functions = (task.reset, task.observe, task.step)
 
-    def prepare(self, state: object = None) -> None:
+    def prepare(self, start: object = None) -> None:
         """See `engines.protocol.Engine.prepare`."""
         network, task = self.network, self.task
         half = network.initial_probabilities(
             {p.name: np.zeros((p.n_pre, p.n_post), bool) for p in network.projections if not p.plastic}
         )
-        tally = Tally(np.zeros(0), np.zeros(0, np.int64), *self._sums())
-        for deterministic in (False, True):  # they differ in type where a shift register draws
-            arguments = self._arguments(half, Normaliser.start(task.n_observations), 0, deterministic)
-            specialise(play_episodes, self._functions, *arguments, (0, 0), tally)
+        tally = self._tally(0)
+        with self._task_state() as state:
+            for deterministic in (False, True):  # they differ in type where a shift register draws
+                arguments = self._arguments(half, Normaliser.start(task.n_observations), 0, deterministic)
+                specialise(play_episodes, self._functions, *arguments, state, (0, 0), tally)
 
     def play(
         self,
@@ -61,29 +64,39 @@ class FusedEngine:
         generation: int,
         samples: int,
         deterministic: bool = False,
+        first: int = 0,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`."""
         if samples < 1:
             raise ExperimentError(f"samples: {samples} must be 1 or more; a population of none has no mean")
         arguments = self._arguments(probabilities, normaliser, generation, deterministic)
-        returns, steps = np.zeros(samples), np.zeros(samples, np.int64)
-        observed, events = self._sums()
+        whole = self._tally(samples)
         adding = threading.Lock()
 
-        def work(first: int, last: int) -> None:
-            tally = Tally(returns, steps, *self._sums())
-            play_episodes(self._functions, *arguments, (first, last), tally)
+        def work(begin: int, end: int) -> None:
+            tally = self._tally(0)._replace(returns=whole.returns[begin:end], steps=whole.steps[begin:end])
+            with self._task_state() as state:
+                play_episodes(self._functions, *arguments, state, (first + begin, first + end), tally)
             with adding:
-                observed[:] += tally.observation_sums
-                events[:] += tally.events
+                whole.observation_sums[:] += tally.observation_sums
+                whole.events[:] += tally.events
 
-        self.threads.map_ranges(work, samples, _SAMPLES_PER_PIECE)
-        count = float(steps.sum())
-        total = observed.astype(np.float64) * STATISTIC_UNIT
-        return Outcome(returns, steps, Observations(count, total[0] / count, total[1] / count), events)
+        self.threads.map_ranges(work, samples, self.task.samples_per_piece)
+        seen = Observations(int(whole.steps.sum()), whole.observation_sums)
+        return Outcome(whole.returns, whole.steps, seen, whole.events)
 
-    def _sums(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((2, self.task.n_observations), np.int64), np.zeros(len(EVENTS), np.int64)
+    def _tally(self, samples: int) -> Tally:
+        sums, events = np.zeros((2, self.task.n_observations), np.int64), np.zeros(len(EVENTS), np.int64)
+        return Tally(np.zeros(samples), np.zeros(samples, np.int64), sums, events)
+
+    @contextmanager
+    def _task_state(self) -> Iterator[np.ndarray]:
+        """A state for one thread's episodes. They are kept: a simulation's is expensive to make."""
+        state = self._free_states.pop() if self._free_states else self.task.open_state()
+        try:
+            yield state.values
+        finally:
+            self._free_states.append(state)
 
     def _arguments(
         self, probabilities: ReleaseProbabilities, normaliser: Normaliser, generation: int, deterministic: bool
@@ -96,7 +109,8 @@ class FusedEngine:
         )
         mean = normaliser.mean.astype(np.float32)
         inverse_std = (1.0 / normaliser.std).astype(np.float32)
-        sizes = (task.state_size, task.random_size, task.n_observations, task.n_outputs, task.max_steps)
+        episodes = 1 if deterministic else self._episodes
+        sizes = (task.random_size, task.n_observations, task.n_outputs, task.max_steps, episodes)
         key = (self.seed, generation, EVALUATION if deterministic else 0)
         return (Synapses(*sources), self._constants, mean, inverse_std, sizes, key)
 

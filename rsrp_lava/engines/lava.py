@@ -19,7 +19,6 @@ from rsrp_lava.engines.lava_session import Session
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome, StartingState
 from rsrp_lava.errors import EngineError
 from rsrp_lava.experiment import Experiment
-from rsrp_lava.kernels.rollout import STATISTIC_UNIT
 from rsrp_lava.learning.rsrp import Update
 from rsrp_lava.network import ReleaseProbabilities
 
@@ -82,6 +81,7 @@ class LavaEngine:
         generation: int,
         samples: int,
         deterministic: bool = False,
+        first: int = 0,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`; the arguments are what the graph has already."""
         if not deterministic:
@@ -89,10 +89,10 @@ class LavaEngine:
             return self._sampled
         _, returns, steps, sums, events = self._receive()
         n = self.experiment.population
-        count = float(steps[:n].sum())
-        moments = sums.astype(np.float64) * STATISTIC_UNIT / max(count, 1.0)
-        self._sampled = Outcome(returns[:n], steps[:n], Observations(count, moments[0], moments[1]), np.zeros_like(events))
-        return Outcome(returns[n:], steps[n:], Observations(0.0, moments[0], moments[1]), events)  # the graph counts both
+        observed = Observations(int(steps[:n].sum()), sums)
+        self._sampled = Outcome(returns[:n], steps[:n], observed, np.zeros_like(events))
+        nothing = Observations.none(self.network.n_observed)
+        return Outcome(returns[n:], steps[n:], nothing, events)  # the graph counts both
 
     def learn(self, generation: int, normaliser: Normaliser, previous_mean: float) -> dict[str, Update]:
         """Let the graph learn and go on with `generation`; returns what every plastic projection has become."""

@@ -30,7 +30,6 @@ from rsrp_lava.processes.lif.process import LIFPopulation
 from rsrp_lava.processes.readout.process import Readout
 from rsrp_lava.processes.reward_broadcaster.process import RewardBroadcaster
 from rsrp_lava.processes.stochastic_synapse.process import InputSynapses, ReadoutSynapses, RecurrentSynapses
-from rsrp_lava.tasks import get_episode_task
 
 
 @dataclass
@@ -79,7 +78,7 @@ class ProjectionState:
 def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
     """All processes by name, connected. `link`: connection to the engine; `report`: called with what failed."""
     experiment = start.experiment
-    network, task = experiment.spiking_network("engine lava"), get_episode_task(experiment.task, "engine lava")
+    network, task = experiment.spiking_network("engine lava"), experiment.compiled_task("engine lava")
     constants = kernel_constants(network, experiment.hardware)
     words = len(constants.excitatory)
     key = (experiment.seed, start.generation)
@@ -161,7 +160,8 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
 
 def compile_kernels(start: GraphStart) -> None:
     """Compile (or load) every kernel of the graph, once, before Lava forks: children inherit the machine code."""
-    network, task = start.experiment.spiking_network("engine lava"), get_episode_task(start.experiment.task, "engine lava")
+    experiment = start.experiment
+    network, task = experiment.spiking_network("engine lava"), experiment.compiled_task("engine lava")
     constants = kernel_constants(network, start.experiment.hardware)
     words, none = len(constants.excitatory), 0
     alive, events = np.zeros(none, np.uint8), np.zeros(len(EVENTS), np.int64)

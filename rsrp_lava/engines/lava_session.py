@@ -6,13 +6,10 @@ Lava can hang, crash or be killed at any moment; nothing here waits for it witho
 from __future__ import annotations
 
 import json
-import os
 import queue
 import secrets
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,8 +18,10 @@ from multiprocessing import connection
 from typing import Any
 
 from rsrp_lava.engines.lava_worker import REPORT_SIZE, remove_shared_memory
+from rsrp_lava.engines.processes import kill_session, pair, start, tail
 from rsrp_lava.errors import EngineError, Interrupted
 
+_INSTEAD = "free memory or processes, or use --engine fused"
 _WAY_OUT = "the last checkpoint is intact; resume to go on"
 #: Seconds between two looks at what else may have happened while no message comes.
 _LOOK_S = 0.1
@@ -35,11 +34,11 @@ class Session:
         token = secrets.token_hex(2)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with ExitStack() as ours, ExitStack() as theirs:
-            link, their_link = _pair(ours, theirs, socket.SOCK_STREAM)
-            self._report, their_report = _pair(ours, theirs, socket.SOCK_DGRAM)
-            _, lifeline = _pair(ours, theirs, socket.SOCK_STREAM)
+            link, their_link = pair(ours, theirs)
+            self._report, their_report = pair(ours, theirs, socket.SOCK_DGRAM)
+            _, lifeline = pair(ours, theirs)
             self._log = ours.enter_context(tempfile.TemporaryFile())
-            self._worker = _start(module, (their_link, their_report, lifeline), token, self._log)
+            self._worker = start(module, (their_link, their_report, lifeline), token, log=self._log, way_out=_INSTEAD)
             self._link = connection.Connection(link.detach())
             receiver = threading.Thread(target=_receive_all, args=(self._link, self._inbox), daemon=True)
             receiver.start()
@@ -47,7 +46,7 @@ class Session:
             ours.callback(remove_shared_memory, token)
             ours.callback(receiver.join, 5)  # the link ends with the last process that holds its other end
             ours.callback(self._worker.wait)
-            ours.callback(_kill_session, self._worker.pid)
+            ours.callback(kill_session, self._worker.pid)
             self._given_back = ours.pop_all()
 
     def send(self, message: Any) -> None:
@@ -64,49 +63,13 @@ class Session:
                 raise EngineError(_describe(json.loads(self._report.recv(REPORT_SIZE))))
             if self._worker.poll() is not None:
                 code = self._worker.returncode
-                raise EngineError(f"the Lava runtime ended with exit code {code}; {_WAY_OUT}\n{self._tail()}")
+                raise EngineError(f"the Lava runtime ended with exit code {code}; {_WAY_OUT}\n{tail(self._log)}")
         raise Interrupted("stopped: the generation in flight is given up")
 
     def close(self) -> None:
         """End the whole session and remove what it left; safe to call more than once."""
         with _signals_deferred():
             self._given_back.close()
-
-    def _tail(self) -> str:
-        self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, self._log.tell() - 4000))
-        return self._log.read().decode(errors="replace")
-
-
-def _pair(ours: ExitStack, theirs: ExitStack, kind: int) -> tuple[socket.socket, socket.socket]:
-    one, other = socket.socketpair(socket.AF_UNIX, kind)
-    return ours.enter_context(one), theirs.enter_context(other)
-
-
-def _start(module: str, sockets: Sequence[socket.socket], token: str, log: Any) -> subprocess.Popen[bytes]:
-    """Run `module.main`. It looks for modules where this process does; `python -m` would put the current folder first."""
-    descriptors = [end.fileno() for end in sockets]
-    path = [entry for entry in sys.path if isinstance(entry, str)]
-    code = f"import sys; sys.path[:] = {path!r}; from {module} import main; main(*{descriptors!r}, {token!r})"
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-c", code],
-            pass_fds=descriptors,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise EngineError(
-            f"engine lava: {sys.executable} cannot be started ({reason}); free memory or processes, or use --engine fused"
-        ) from None
-
-
-def _kill_session(leader: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
 
 
 def _receive_all(link: connection.Connection, inbox: queue.SimpleQueue[Any]) -> None:

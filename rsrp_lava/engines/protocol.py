@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from rsrp_lava.kernels.rollout import STATISTIC_UNIT
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update
 from rsrp_lava.network import LayeredNetwork, Network, ReleaseProbabilities
@@ -51,16 +53,33 @@ class Normaliser:
 
 @dataclass(frozen=True)
 class Observations:
-    """Moments of the observations of one generation, in standard deviations of the normaliser they were scaled with."""
+    """Sums over observations z, in standard deviations of the normaliser they were scaled with.
 
-    count: float
-    mean: np.ndarray
-    mean_square: np.ndarray
+    Integers, so that parts of a population add up to the same whole in any order.
+    """
+
+    count: int
+    sums: np.ndarray  #: int64, shape (2, n_inputs): Σ z and Σ z² in kernels/rollout.STATISTIC_UNIT
+
+    @classmethod
+    def none(cls, n_inputs: int) -> Observations:
+        """Nothing was seen."""
+        return cls(0, np.zeros((2, n_inputs), np.int64))
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Of z, float64."""
+        return self.sums[0] * STATISTIC_UNIT / self.count
+
+    @property
+    def mean_square(self) -> np.ndarray:
+        """Of z, float64."""
+        return self.sums[1] * STATISTIC_UNIT / self.count
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a population of samples earned."""
+    """What samples earned, in their order."""
 
     returns: np.ndarray  #: float64, shape (samples,)
     steps: np.ndarray  #: int64, shape (samples,): environment steps played
@@ -68,6 +87,34 @@ class Outcome:
     events: np.ndarray  #: int64, shape (3,): what integer arithmetic lost (kernels/arithmetic.EVENTS)
     #: Releases of each projection, uint64, shape (samples, words), until the next `play`; None: they are drawn again.
     released: Sequence[np.ndarray] | None = None
+    #: What went wrong without ending the run: how often, by kind (docs/gym.md).
+    faults: Mapping[str, int] = field(default_factory=dict)
+    #: Bytes that were sent to other processes and back.
+    traffic_bytes: int = 0
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Returns of the samples whose environment did not fail."""
+        return self.returns[np.isfinite(self.returns)]
+
+    @property
+    def shown_faults(self) -> str:
+        """What went wrong, as text."""
+        return ", ".join(f"{kind}: {count}" for kind, count in self.faults.items())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outcome]) -> Outcome:
+        """The outcome of samples that were played in parts, which are given in their order."""
+        seen = [part.observations for part in parts]
+        faults = sum((Counter(part.faults) for part in parts), Counter[str]())
+        return cls(
+            np.concatenate([part.returns for part in parts]),
+            np.concatenate([part.steps for part in parts]),
+            Observations(sum(part.count for part in seen), np.sum([part.sums for part in seen], axis=0)),
+            np.sum([part.events for part in parts], axis=0),
+            faults=faults,
+            traffic_bytes=sum(part.traffic_bytes for part in parts),
+        )
 
 
 #: Next generation, its normaliser, mean reward of this one → what every plastic projection has become.
@@ -111,8 +158,9 @@ class Engine(Protocol):
         generation: int,
         samples: int,
         deterministic: bool = False,
+        first: int = 0,
     ) -> Outcome:
-        """Play one episode with each of `samples` networks drawn from `probabilities`.
+        """Play with each of `samples` networks drawn from `probabilities`: the population's `first` and those after it.
 
         `deterministic`: θ = [ρ > ½] in every sample, which then differ in their start only (evaluation).
         """

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numba.extending import overload
 
 from .fixed_point import READOUT_WIDTH, FixedInput, FixedLif, FixedReadout, fixed_lif_step, fixed_readout_step
-from .lanes import add_where, aligned_zeros, popcount
+from .lanes import add_rows_where, aligned_zeros, popcount
 from .neurons import lif_step
 
 #: A single observation stops at ± this integer, so that sums of weighted inputs fit 32 bits.
@@ -124,27 +125,34 @@ def _float_drive(inputs, observation, rows, drive, events):
     Floating point: R_in · Σ, added in the order of k, then scaled. Integers: every x is rounded first, so the sum is exact.
     Where rows hold several bit planes, a synapse of plane b counts 2^b.
     """
-    drive[:] = np.float32(0)
-    words = drive.shape[0] // 64
     n = observation.shape[0]
-    for plane in range(rows.shape[0] // (2 * n * words)):
-        for k in range(2 * n):
-            x = (observation[k] if k < n else -observation[k - n]) * np.float32(1 << plane)
-            for w in range(words):
-                add_where(drive, 64 * w, rows[(plane * 2 * n + k) * words + w], x)
+    both = np.empty(2 * n, np.float32)
+    for k in range(n):
+        both[k], both[n + k] = observation[k], -observation[k]
+    _add_planes(both, rows, drive)
     place_drive(inputs, drive, drive, events)
 
 
-def _fixed_drive(inputs, observation, rows, drive, events):
-    drive[:] = np.int32(0)
+@njit(nogil=True)
+def _add_planes(both, rows, drive):
+    """drive[j] = Σ_b 2^b · Σ_k both[k] θ_kj of plane b, in this order; `both` comes out scaled."""
     words = drive.shape[0] // 64
+    drive[:] = 0
+    for plane in range(rows.shape[0] // (both.shape[0] * words)):
+        for w in range(words):
+            first = plane * both.shape[0] * words + w
+            add_rows_where(drive[64 * w : 64 * w + 64], both, rows, first, words)
+        for k in range(both.shape[0]):
+            both[k] += both[k]
+
+
+def _fixed_drive(inputs, observation, rows, drive, events):
     n = observation.shape[0]
-    for plane in range(rows.shape[0] // (2 * n * words)):
-        for k in range(2 * n):
-            x = np.rint(min(max(observation[k % n] * inputs.per_unit, -LARGEST_INPUT), LARGEST_INPUT))
-            amount = np.int32((np.int64(x) if k < n else -np.int64(x)) << plane)
-            for w in range(words):
-                add_where(drive, 64 * w, rows[(plane * 2 * n + k) * words + w], amount)
+    both = np.empty(2 * n, np.int32)
+    for k in range(n):
+        x = np.int32(np.rint(min(max(observation[k] * inputs.per_unit, -LARGEST_INPUT), LARGEST_INPUT)))
+        both[k], both[n + k] = x, -x
+    _add_planes(both, rows, drive)
     place_drive(inputs, drive, drive, events)
 
 

@@ -178,24 +178,59 @@ def popcount(typingctx: Any, word: Any) -> Any:
 
 @intrinsic
 def add_where(typingctx: Any, totals: Any, start: Any, word: Any, amount: Any) -> Any:
-    """`totals[start + k] += amount` for every set bit k of `word`; one dtype for `totals` and `amount`."""
+    """`totals[start + k] += amount` for every set bit k of `word`; one integer dtype for `totals` and `amount`."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         array, index, bits, value = arguments
         vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), 64)
         place = _pointer(context, builder, signature.args[0], array, index, vector)
         align = signature.args[0].dtype.bitwidth // 8
-        old = builder.load(place, align=align)
-        amounts = _splat(builder, value, 64)
-        if isinstance(signature.args[0].dtype, types.Float):  # old + 0.0 is not always old
-            mask = builder.bitcast(bits, ir.VectorType(_BIT, 64))
-            new = builder.select(mask, builder.fadd(old, amounts), old)
-        else:
-            new = _add_masked(builder, old, _mask_of(context, builder, bits, vector.element.width), amounts)
+        mask = _mask_of(context, builder, bits, vector.element.width)
+        new = _add_masked(builder, builder.load(place, align=align), mask, _splat(builder, value, 64))
         builder.store(new, place, align=align)
         return context.get_dummy_value()
 
     return types.void(totals, types.intp, types.uint64, totals.dtype), codegen
+
+
+@intrinsic
+def add_rows_where(typingctx: Any, totals: Any, values: Any, rows: Any, first: Any, stride: Any) -> Any:
+    """`totals[j] += values[k]` for every set bit j of word `rows[first + k · stride]`, in the order of k; 64 totals.
+
+    One dtype of 32 bits for `totals` and `values`. Floating-point totals must not be −0.0 (a sum that began at 0 never is).
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        totals_, values_, rows_, first_, stride_ = arguments
+        element = context.get_data_type(signature.args[0].dtype)
+        vector = ir.VectorType(element, 64)
+        value_array = context.make_array(signature.args[1])(context, builder, values_)
+        n = builder.extract_value(value_array.shape, 0)
+        place = _pointer(context, builder, signature.args[0], totals_, ir.Constant(_I64, 0), vector)
+        before = builder.block
+        each, add, done = (builder.append_basic_block(name) for name in ("each_value", "add_value", "values_done"))
+        start = builder.load(place, align=4)
+        builder.branch(each)
+
+        builder.position_at_end(each)
+        k, running = builder.phi(_I64), builder.phi(vector)
+        k.add_incoming(ir.Constant(_I64, 0), before)
+        running.add_incoming(start, before)
+        builder.cbranch(builder.icmp_signed("<", k, n), add, done)
+
+        builder.position_at_end(add)
+        index = builder.add(first_, builder.mul(k, stride_))
+        word = builder.load(_pointer(context, builder, signature.args[2], rows_, index, _I64), align=8)
+        amounts = _splat(builder, builder.load(builder.gep(value_array.data, [k])), 64)
+        running.add_incoming(_add_masked(builder, running, _mask_of(context, builder, word, 32), amounts), add)
+        k.add_incoming(builder.add(k, ir.Constant(_I64, 1)), add)
+        builder.branch(each)
+
+        builder.position_at_end(done)
+        builder.store(running, place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(totals, values, rows, types.intp, types.intp), codegen
 
 
 def _has_mask_registers(context: Any) -> bool:
@@ -232,7 +267,9 @@ def _count_where(context: Any, builder: ir.IRBuilder, counts: ir.Value, place: i
 
 
 def _add_masked(builder: ir.IRBuilder, old: ir.Value, mask: ir.Value, amounts: ir.Value) -> ir.Value:
-    """old + amounts where the mask is set, old elsewhere; integers."""
+    """old + amounts where the mask is set, old elsewhere (as floating point: unless it is −0.0)."""
+    if isinstance(old.type.element, ir.FloatType):
+        return builder.fadd(old, builder.select(mask, amounts, ir.Constant(old.type, None)))
     return builder.add(old, builder.and_(builder.sext(mask, old.type), amounts))  # a set lane is −1: all ones
 
 
@@ -347,4 +384,4 @@ def aligned_zeros(length, dtype):
     return buffer[first : first + length * item].view(dtype)
 
 
-__all__ = ["Lanes", "add_where", "aligned_zeros", "lanewise", "never", "popcount", "sum_rows", "where"]
+__all__ = ["Lanes", "add_rows_where", "add_where", "aligned_zeros", "lanewise", "never", "popcount", "sum_rows", "where"]

@@ -164,7 +164,7 @@ def score_networks(sources, constants, table, labels, kind, key, samples, releas
     kind : a value of rewards.REWARDS
     key : (seed, generation)
     released : tuple of uint64 arrays, one a projection, shape (networks, words)      written
-    rewards : float64, shape (samples,)        entries of these networks are written
+    rewards : float64, shape (networks,)       written
     """
     first, last = samples
     scores = np.empty((constants.sizes[-1], labels.shape[0]), np.float32)
@@ -177,7 +177,7 @@ def score_networks(sources, constants, table, labels, kind, key, samples, releas
     for k in range(last - first):
         _activate_first(constants.first, table, begun, released, k, of_pixels)
         _scores(constants, released, k, activations, scores)
-        rewards[first + k] = reward(kind, scores, labels)
+        rewards[k] = reward(kind, scores, labels)
 
 
 @kernel

@@ -50,7 +50,7 @@ def score_pictures(sources, constants, table, labels, kind, key, samples, releas
     labels : uint8, shape (batch,);  kind : a value of rewards.REWARDS
     key : (seed, generation)
     released : tuple of uint64 arrays, one a projection, shape (networks, words)      written
-    rewards : float64, shape (samples,)        entries of these networks are written
+    rewards : float64, shape (networks,)       written
     events : int64, shape (3,), added to
     """
     first, last = samples
@@ -69,7 +69,7 @@ def score_pictures(sources, constants, table, labels, kind, key, samples, releas
             _show(state, constants, potentials, of_picture, events)
             for o in range(n_out):
                 scores[o, b] = state.output[o]
-        rewards[first + k] = reward(kind, scores, labels)
+        rewards[k] = reward(kind, scores, labels)
 
 
 @kernel

@@ -64,7 +64,7 @@ class NetworkState(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What a rollout reports. Per-sample arrays are indexed by sample; the sums are added to."""
+    """What a rollout reports, of its samples in their order; the sums are added to."""
 
     returns: np.ndarray  #: float64, shape (samples,)
     steps: np.ndarray  #: int64, shape (samples,)
@@ -91,7 +91,7 @@ def new_state(constants, n_out, input_rows, recurrent_rows, readout_rows):
     )
 
 
-@njit(nogil=True)
+@kernel
 def allocate_state(synapses, constants, n_out):
     """A `NetworkState` of zeros, with room for its synapses."""
     return new_state(
@@ -103,14 +103,18 @@ def allocate_state(synapses, constants, n_out):
     )
 
 
-@njit(nogil=True)
-def start_sample(state, synapses, constants, seed, generation, sample, phase):
-    """Draw the release of every synapse (once an episode) and the initial membrane potentials, uniform in [0, 1)."""
+@kernel
+def draw_sample(state, synapses, key, sample):
+    """Draw the release of every synapse, which a sample keeps for all its episodes; key = (seed, generation, …)."""
+    seed, generation = key[0], key[1]
     draw_release(synapses.input, seed, generation, sample, RELEASE, state.input_rows)
     draw_release(synapses.recurrent, seed, generation, sample, RELEASE + 1, state.recurrent_rows)
     draw_release(synapses.readout, seed, generation, sample, RELEASE + 2, state.readout_rows)
-    potentials = np.empty(constants.n_neurons, np.float64)
-    fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
+
+
+@kernel
+def start_episode(state, constants, potentials):
+    """Initial membrane potentials (float64 in [0, 1)), everything else at rest."""
     start_potentials(constants.lif, potentials, state.v)
     state.u[:] = 0
     state.spikes[:] = np.uint64(0)
@@ -172,41 +176,64 @@ def normalise(observation, mean, inverse_std, sums):
         sums[1, d] += np.int64(np.rint(clipped * clipped / STATISTIC_UNIT))
 
 
+@njit(nogil=True)
+def sense_and_simulate(state, constants, observation, mean, inverse_std, tally):
+    """One environment step of the network: from an observation (normalised in place) to `state.output`."""
+    normalise(observation, mean, inverse_std, tally.observation_sums)
+    input_drive(constants.input, observation, state.input_rows, state.drive, tally.events)
+    simulate(state, constants, tally.events)
+
+
 @kernel
-def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, samples, tally):
-    """Play one whole episode with each of the samples `samples[0] … samples[1] − 1`.
+def act(state, constants, observation, mean, inverse_std, tally):
+    """One environment step of the network, `state.output`; False for an observation that is not finite."""
+    for d in range(observation.shape[0]):
+        if not np.isfinite(observation[d]):
+            return False
+    sense_and_simulate(state, constants, observation, mean, inverse_std, tally)
+    return True
+
+
+@kernel
+def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task_state, samples, tally):
+    """Play whole episodes with each of the samples `samples[0] … samples[1] − 1`; a return is the mean of its episodes'.
 
     Parameters
     ----------
     task : (reset, observe, step), compiled functions of the signatures above
     synapses : Synapses;  constants : NetworkConstants
     mean, inverse_std : float32, shape (d_in,)    observation normaliser
-    sizes : (state_size, random_size, d_in, n_out, max_steps)
+    sizes : (random_size, d_in, n_out, max_steps, episodes)
     key : (seed, generation, phase)               phase: 0 or random_bits.EVALUATION
+    task_state : float64, of the task, written
     samples : (first, last)
     tally : Tally, written
     """
     reset, observe, step = task
     seed, generation, phase = key
-    task_state = np.zeros(sizes[0], np.float64)
-    random = np.empty(sizes[1], np.float64)
-    observation = np.zeros(sizes[2], np.float32)
-    state = allocate_state(synapses, constants, sizes[3])
+    n_random, n_neurons, episodes = sizes[0], constants.n_neurons, sizes[4]
+    random = np.empty(episodes * n_random, np.float64)
+    potentials = np.empty(episodes * n_neurons, np.float64)
+    observation = np.zeros(sizes[1], np.float32)
+    state = allocate_state(synapses, constants, sizes[2])
     for sample in range(samples[0], samples[1]):
-        start_sample(state, synapses, constants, seed, generation, sample, phase)
+        draw_sample(state, synapses, key, sample)
+        fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
         fill_uniform(seed, generation, sample, TASK + phase, random)
-        reset(task_state, random)
-        total, steps, ended = 0.0, 0, False
-        while steps < sizes[4] and not ended:
-            observe(task_state, observation)
-            normalise(observation, mean, inverse_std, tally.observation_sums)
-            input_drive(constants.input, observation, state.input_rows, state.drive, tally.events)
-            simulate(state, constants, tally.events)
-            reward, ended = step(task_state, state.output)
-            total += reward
-            steps += 1
-        tally.returns[sample] = total
-        tally.steps[sample] = steps
+        total, steps = 0.0, 0
+        for episode in range(episodes):
+            start_episode(state, constants, potentials[episode * n_neurons : (episode + 1) * n_neurons])
+            reset(task_state, random[episode * n_random : (episode + 1) * n_random])
+            played, ended = 0, False
+            while played < sizes[3] and not ended:
+                observe(task_state, observation)
+                sense_and_simulate(state, constants, observation, mean, inverse_std, tally)
+                reward, ended = step(task_state, state.output)
+                total += reward
+                played += 1
+            steps += played
+        tally.returns[sample - samples[0]] = total / episodes
+        tally.steps[sample - samples[0]] = steps
 
 
 def specialise(function: Any, task: tuple, *arguments: Any, returns: Any = types.void) -> None:
@@ -225,4 +252,16 @@ def specialise(function: Any, task: tuple, *arguments: Any, returns: Any = types
     function.disable_compile()
 
 
-__all__ = ["EVALUATION", "NetworkConstants", "Synapses", "Tally", "play_episodes", "specialise"]
+__all__ = [
+    "EVALUATION",
+    "NetworkConstants",
+    "NetworkState",
+    "Synapses",
+    "Tally",
+    "act",
+    "allocate_state",
+    "draw_sample",
+    "play_episodes",
+    "specialise",
+    "start_episode",
+]

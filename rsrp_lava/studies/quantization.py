@@ -34,7 +34,7 @@ from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.runs import Run
 from rsrp_lava.studies.runner import Cell, Row, checked_options
-from rsrp_lava.tasks import get_episode_task
+from rsrp_lava.tasks import get_compiled_task
 from rsrp_lava.training import train
 
 #: Axes of the study, with the line that says what each is.
@@ -139,7 +139,7 @@ def cells(task: str, o: QuantizationOptions, threads: int | None = None) -> list
         "release": _release,
         "ensemble": _ensemble,
     }
-    get_episode_task(task, "study quantization")
+    get_compiled_task(task, "study quantization")
     goal = goal_of(task, o)
     made: list[Cell] = []
     for axis in AXES:
@@ -158,7 +158,7 @@ def cells(task: str, o: QuantizationOptions, threads: int | None = None) -> list
 
 def goal_of(task: str, o: QuantizationOptions) -> float:
     """The return that counts as learned."""
-    return 0.95 * get_episode_task(task, "study quantization").return_scale if o.goal is None else o.goal
+    return 0.95 * get_compiled_task(task, "study quantization").return_scale if o.goal is None else o.goal
 
 
 #: Columns, the experiment, and for a deployment the arguments of `deployment_values`.
@@ -304,7 +304,7 @@ def deployment_values(
 
     128 episodes in 16 pieces of 8; each piece draws its samples anew. `final_std` is over episodes, as in training.
     """
-    task = get_episode_task(run.experiment.task, "a deployment")
+    task = run.experiment.compiled_task("a deployment")
     storage = Storage(bits, "nearest", zero=True, one=True)
     rounded = {name: storage.store(rho.astype(np.float64), (0, 0, 0)) for name, rho in run.probabilities.items()}
     returns = np.empty((_PIECES, _EPISODES_A_PIECE))

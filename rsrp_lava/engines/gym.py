@@ -1,0 +1,134 @@
+"""Environments that are stepped in Python: one environment, one thread; shards.py spreads samples over processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
+from rsrp_lava.errors import EngineError
+from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
+from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, TASK, fill_uniform
+from rsrp_lava.kernels.rollout import NetworkState, Synapses, Tally, act, allocate_state, draw_sample, start_episode
+from rsrp_lava.mapping.release import ReleaseDraw, fixed_release
+from rsrp_lava.network import Network, ReleaseProbabilities
+from rsrp_lava.tasks import GymTask
+from rsrp_lava.tasks.gym import Environment, EpisodeFault
+
+
+class _Playing(NamedTuple):
+    """What the samples of one `play` share."""
+
+    synapses: Synapses
+    state: NetworkState
+    scaling: tuple[np.ndarray, np.ndarray]  #: mean and 1 / standard deviation of observations, float32
+    tally: Tally
+
+
+class GymEngine:
+    """Plays each sample's episodes in one environment, with a call of a kernel an environment step."""
+
+    name = "fused"
+    learn = None
+    stopping = "stopping after the generation in flight (again: at once)"
+    stop: Sequence[int] = ()
+
+    def __init__(self, network: Network, constants: NetworkConstants, task: GymTask, seed: int, draw: ReleaseDraw) -> None:
+        self.network, self.task, self.seed = network, task, seed
+        self._constants, self._draw = constants, draw
+        self._environment: Environment | None = None
+
+    def prepare(self, start: object = None) -> None:
+        """See `engines.protocol.Engine.prepare`."""
+        frozen = {p.name: np.zeros((p.n_pre, p.n_post), bool) for p in self.network.projections if not p.plastic}
+        half = self.network.initial_probabilities(frozen)
+        observation = np.zeros(self.task.n_observations, np.float32)
+        for deterministic in (False, True):  # they differ in type where a shift register draws
+            playing = self._open(half, Normaliser.start(self.task.n_observations), deterministic)
+            for potentials, _ in self._start(playing, (self.seed, 0, 0), 0, 1):
+                start_episode(playing.state, self._constants, potentials)
+                act(playing.state, self._constants, observation, *playing.scaling, playing.tally)
+
+    def play(
+        self,
+        probabilities: ReleaseProbabilities,
+        normaliser: Normaliser,
+        generation: int,
+        samples: int,
+        deterministic: bool = False,
+        first: int = 0,
+    ) -> Outcome:
+        """See `engines.protocol.Engine.play`. A sample whose environment fails returns NaN, if it is to rank worst.
+
+        Raises `EngineError` if it is not.
+        """
+        playing = self._open(probabilities, normaliser, deterministic)
+        returns, steps, faults = np.zeros(samples), np.zeros(samples, np.int64), Counter[str]()
+        key = (self.seed, generation, EVALUATION if deterministic else 0)
+        episodes = 1 if deterministic else self.task.options.episodes_per_sample
+        for k in range(samples):
+            try:
+                for potentials, seed in self._start(playing, key, first + k, episodes):
+                    start_episode(playing.state, self._constants, potentials)
+                    earned, played = self._episode(playing, seed)
+                    returns[k] += earned / episodes
+                    steps[k] += played
+            except EpisodeFault as fault:
+                if self.task.options.on_error == "fail":
+                    raise EngineError(
+                        f"{self.task.name}: {fault} (generation {generation}, sample {first + k}); mend the environment, or "
+                        "go on without such samples: environment.on_error worst_rank (--on-error worst_rank)"
+                    ) from fault
+                returns[k] = np.nan
+                faults[fault.kind] += 1
+                self.close()  # what is left of it may be broken
+        sums, events = playing.tally.observation_sums, playing.tally.events
+        return Outcome(returns, steps, Observations(int(steps.sum()), sums), events, faults=faults)
+
+    def _open(self, probabilities: ReleaseProbabilities, normaliser: Normaliser, deterministic: bool) -> _Playing:
+        sources = (
+            fixed_release(p, probabilities[p.name] > 0.5) if deterministic else self._draw.source(p, probabilities[p.name])
+            for p in self.network.projections
+        )
+        synapses, d = Synapses(*sources), self.task.n_observations
+        state = allocate_state(synapses, self._constants, self.task.n_outputs)
+        tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((2, d), np.int64), np.zeros(len(EVENTS), np.int64))
+        scaling = (normaliser.mean.astype(np.float32), (1.0 / normaliser.std).astype(np.float32))
+        return _Playing(synapses, state, scaling, tally)
+
+    def _start(
+        self, playing: _Playing, key: tuple[int, int, int], sample: int, episodes: int
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """Draw a sample's synapses; of each of its episodes the initial potentials and the environment's seed."""
+        seed, generation, phase = key
+        draw_sample(playing.state, playing.synapses, key, sample)
+        potentials, seeds = np.empty((episodes, self._constants.n_neurons)), np.empty(episodes)
+        fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials.reshape(-1))
+        fill_uniform(seed, generation, sample, TASK + phase, seeds)
+        return zip(potentials, (seeds * 2**31).astype(int).tolist(), strict=True)
+
+    def _episode(self, playing: _Playing, seed: int) -> tuple[float, int]:
+        """Return and environment steps of one episode."""
+        if self._environment is None:
+            self._environment = Environment(self.task.gymnasium_id, self.task.options)
+        environment, constants, (state, (mean, inverse_std), tally) = self._environment, self._constants, playing[1:]
+        observation, total, steps, ended = environment.reset(seed), 0.0, 0, False
+        while steps < self.task.max_steps and not ended:
+            if not act(state, constants, observation, mean, inverse_std, tally):
+                raise EpisodeFault("not_finite", f"observation {steps} of the episode with seed {seed} is not finite")
+            observation, reward, ended = environment.step(state.output)
+            total += reward
+            steps += 1
+        return total, steps
+
+    def close(self) -> None:
+        """Close the environment; the next episode makes a new one."""
+        if self._environment is not None:
+            environment, self._environment = self._environment, None
+            environment.close()
+
+
+__all__ = ["GymEngine"]

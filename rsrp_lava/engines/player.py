@@ -1,0 +1,77 @@
+"""What a worker does: it holds the experiment, is sent ρ once a generation, and plays the samples it is told to."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+import traceback
+from multiprocessing import connection
+from typing import Any
+
+from rsrp_lava.engines import open_local
+from rsrp_lava.engines.protocol import Outcome
+from rsrp_lava.engines.shards import Weights
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.errors import RsrpError
+from rsrp_lava.experiment import Experiment
+
+
+class Player:
+    """An engine of one thread, ready to play."""
+
+    def __init__(self, experiment: Experiment, seed: int) -> None:
+        self._engine = open_local(experiment, Threads(1), seed)
+        self._engine.prepare(None)
+        self._at_start_mib = memory_mib()
+
+    def play(self, weights: Weights, generation: int, deterministic: bool, first: int, samples: int) -> Outcome:
+        """Play samples `first`, …; raises `EngineError` if an environment fails and that ends the run."""
+        arguments = (weights.probabilities, weights.normaliser, generation, samples, deterministic, first)
+        return self._engine.play(*arguments)
+
+    @property
+    def grown_mib(self) -> float:
+        """Memory this process has grown by since it began."""
+        return memory_mib() - self._at_start_mib
+
+    def close(self) -> None:
+        """End the engine."""
+        self._engine.close()
+
+
+def memory_mib() -> float:
+    """Memory of this process, MiB: what it has now; where the system does not tell, the most it ever had."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
+    except OSError:
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def main(link_descriptor: int, lifeline: int) -> None:
+    """A worker process of workers.py: receive the experiment, then orders, until the link or the lifeline ends."""
+    threading.Thread(target=_end_with_the_engine, args=(lifeline,), daemon=True).start()
+    link = connection.Connection(link_descriptor)
+    try:
+        player = Player(*link.recv())
+        link.send(("ready", None))
+        weights: Any = None
+        while True:
+            given, generation, deterministic, first, samples = link.recv()
+            weights = weights if given is None else given
+            outcome = player.play(weights, generation, deterministic, first, samples)
+            link.send(("played", (outcome, player.grown_mib)))
+    except EOFError:
+        os._exit(0)
+    except Exception as error:
+        link.send(("failed", str(error) if isinstance(error, RsrpError) else traceback.format_exc()))
+        os._exit(1)
+
+
+def _end_with_the_engine(lifeline: int) -> None:
+    """When the engine's process is gone, its end of the lifeline closes; an environment may be in an endless step."""
+    os.read(lifeline, 1)
+    os._exit(1)

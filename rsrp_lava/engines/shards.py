@@ -1,0 +1,162 @@
+"""One population, many processes: samples are leased to workers, here or on other machines; only rewards come back.
+
+What a worker computes is a pure function of (experiment, ρ, normaliser, generation, sample), so it does not matter who
+plays what, in which order, or how often: a lost worker's samples are played again, a straggler's twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from rsrp_lava.engines.leases import MOST_LOSSES, Lease, Leases, pieces
+from rsrp_lava.engines.protocol import Normaliser, Outcome
+from rsrp_lava.errors import EngineError
+from rsrp_lava.experiment import Experiment
+from rsrp_lava.network import ReleaseProbabilities
+
+#: Seconds between two looks at what else may have happened while no answer comes.
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What workers need to know of a generation, once."""
+
+    probabilities: ReleaseProbabilities
+    normaliser: Normaliser
+
+    def same_as(self, other: Weights | None) -> bool:
+        """The same arrays (not only equal ones)."""
+        return (
+            other is not None
+            and self.normaliser is other.normaliser
+            and all(self.probabilities[name] is other.probabilities.get(name) for name in self.probabilities)
+        )
+
+
+@dataclass(frozen=True)
+class Order:
+    """One `play`; each is a new one."""
+
+    weights: Weights
+    generation: int
+    deterministic: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A worker's: an outcome, what it failed with, or (`lost`) that it is gone, and how."""
+
+    worker: Hashable
+    lease: Lease | None = None
+    order: Order | None = None
+    outcome: Outcome | None = None
+    failure: str | None = None
+    lost: str | None = None
+
+
+class Workforce(Protocol):
+    """Processes that play. A lost one is replaced by itself; others may join."""
+
+    @property
+    def size(self) -> int:
+        """Workers there are or soon will be."""
+        ...
+
+    def start(self) -> None:
+        """Begin to start workers, and wait for the first. Raises `EngineError` if none can be."""
+        ...
+
+    def idle(self) -> Sequence[Hashable]:
+        """Workers that are ready and have nothing to do."""
+        ...
+
+    def submit(self, worker: Hashable, order: Order, lease: Lease) -> None:
+        """Give an idle worker a piece."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[Answer]:
+        """Answers that have come, after this time at the latest."""
+        ...
+
+    def close(self) -> None:
+        """End all workers."""
+        ...
+
+
+@dataclass
+class ShardedEngine:
+    """An engine whose samples are played by a workforce."""
+
+    experiment: Experiment
+    workforce: Workforce
+    name: str
+    stopping: str = "stopping after the generation in flight (again: at once)"
+    learn: None = None
+    stop: Sequence[int] = ()
+    _weights: Weights | None = field(default=None, init=False)
+    _lost: Counter[str] = field(default_factory=Counter, init=False)
+
+    def __post_init__(self) -> None:
+        self.network = self.experiment.build_network()
+
+    def prepare(self, start: Any = None) -> None:
+        """See `engines.protocol.Engine.prepare`."""
+        self.workforce.start()
+
+    def play(
+        self,
+        probabilities: ReleaseProbabilities,
+        normaliser: Normaliser,
+        generation: int,
+        samples: int,
+        deterministic: bool = False,
+        first: int = 0,
+    ) -> Outcome:
+        """See `engines.protocol.Engine.play`. Raises `EngineError` if a sample cannot be played."""
+        weights = Weights(dict(probabilities), normaliser)
+        if self._weights is None or not weights.same_as(self._weights):
+            self._weights = weights
+        order = Order(self._weights, generation, deterministic)
+        leases: Leases[Outcome] = Leases(deque(pieces(first, samples, self.workforce.size)))
+        while True:
+            for worker in self.workforce.idle():
+                if lease := leases.take(worker, time.monotonic()):
+                    self.workforce.submit(worker, order, lease)
+            if leases.done:
+                break
+            for answer in self.workforce.wait(_LOOK_S):
+                self._note(answer, order, leases)
+        lost, self._lost = self._lost, Counter()
+        whole = Outcome.joined(leases.in_order())
+        return replace(whole, faults=Counter(whole.faults) + lost)
+
+    def _note(self, answer: Answer, order: Order, leases: Leases[Outcome]) -> None:
+        if answer.lost is not None:
+            self._lost["lost_worker"] += 1
+            for lease in leases.lose(answer.worker):
+                if leases.losses[lease] >= MOST_LOSSES:
+                    begin, count = lease
+                    raise EngineError(
+                        f"{self.experiment.task}: a worker was lost {MOST_LOSSES} times while it played samples {begin} to "
+                        f"{begin + count - 1} of generation {order.generation}; the last one {answer.lost}"
+                    )
+        elif answer.order is not None and answer.order is not order:
+            return  # a straggler of an earlier play
+        elif answer.failure is not None:
+            raise EngineError(answer.failure)
+        else:
+            assert answer.lease is not None
+            assert answer.outcome is not None
+            leases.finish(answer.lease, answer.worker, answer.outcome, time.monotonic())
+
+    def close(self) -> None:
+        """See `engines.protocol.Engine.close`."""
+        self.workforce.close()
+
+
+__all__ = ["Answer", "Order", "ShardedEngine", "Weights", "Workforce"]

@@ -1,0 +1,126 @@
+"""Workers on this machine: processes that are started, listened to, replaced when they are lost or grow, and ended."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from multiprocessing import connection
+from typing import Any
+
+from rsrp_lava.engines.leases import MOST_LOSSES, Lease
+from rsrp_lava.engines.processes import kill_session, pair, start, tail
+from rsrp_lava.engines.shards import Answer, Order, Weights
+from rsrp_lava.errors import EngineError
+from rsrp_lava.experiment import Experiment
+
+#: One thread a worker: libraries that environments use would start as many as there are processors.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+
+class _Worker:
+    """One process, in a session of its own: Ctrl-C in a terminal is ours alone."""
+
+    def __init__(self, experiment: Experiment, seed: int) -> None:
+        self.ready = False
+        self.task: tuple[Order, Lease] | None = None
+        self.weights: Weights | None = None  #: it was sent last
+        with ExitStack() as ours, ExitStack() as theirs:
+            link, their_link = pair(ours, theirs)
+            _, lifeline = pair(ours, theirs)
+            self._log = ours.enter_context(tempfile.TemporaryFile())
+            way_out = "free memory or processes, or use fewer threads (--threads)"
+            module = "rsrp_lava.engines.player"
+            self._process = start(module, (their_link, lifeline), log=self._log, way_out=way_out, environment=_ONE_THREAD)
+            self.link = connection.Connection(link.detach())
+            ours.callback(self.link.close)
+            ours.callback(self._process.wait)
+            ours.callback(kill_session, self._process.pid)
+            self._given_back = ours.pop_all()
+        self.send((experiment, seed))
+
+    def send(self, message: Any) -> None:
+        """To the worker. One that is gone is `wait`'s to report."""
+        with suppress(OSError):
+            self.link.send(message)
+
+    def end(self) -> str:
+        """Kill it if it still runs; how it ended, and its last words."""
+        code, words = self._process.poll(), tail(self._log, 2000)
+        self._given_back.close()
+        code = self._process.returncode if code is None else code
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return f"{how}\n{words}" if words else how
+
+
+class LocalWorkers:
+    """As many processes as were asked for. A worker whose environment leaks memory is replaced between two pieces."""
+
+    def __init__(self, experiment: Experiment, seed: int, count: int) -> None:
+        self._experiment, self._seed, self.size = experiment, seed, count
+        self._limit_mib = experiment.environment.worker_memory_mib
+        self._workers: list[_Worker] = []
+        self._stillborn = 0  #: workers in a row that were lost before they were ready
+
+    def start(self) -> None:
+        """See `engines.shards.Workforce.start`."""
+        self._workers = [self._open() for _ in range(self.size)]
+        while not all(worker.ready for worker in self._workers):
+            for answer in self.wait(1.0):
+                words = answer.failure or f"a worker {answer.lost} before it was ready"
+                raise EngineError(f"{self._experiment.task}: {words}")
+
+    def _open(self) -> _Worker:
+        return _Worker(self._experiment, self._seed)
+
+    def idle(self) -> Sequence[_Worker]:
+        """See `engines.shards.Workforce.idle`."""
+        return [worker for worker in self._workers if worker.ready and worker.task is None]
+
+    def submit(self, worker: Any, order: Order, lease: Lease) -> None:
+        """See `engines.shards.Workforce.submit`."""
+        new = None if order.weights is worker.weights else order.weights
+        worker.task, worker.weights = (order, lease), order.weights
+        worker.send((new, order.generation, order.deterministic, *lease))
+
+    def wait(self, timeout_s: float) -> list[Answer]:
+        """See `engines.shards.Workforce.wait`."""
+        ready = connection.wait([worker.link for worker in self._workers], timeout_s)
+        answers = (self._answer(worker) for worker in list(self._workers) if worker.link in ready)
+        return [answer for answer in answers if answer]
+
+    def _answer(self, worker: _Worker) -> Answer | None:
+        try:
+            kind, content = worker.link.recv()
+        except (EOFError, OSError):
+            how = worker.end()
+            self._stillborn += not worker.ready
+            if self._stillborn >= MOST_LOSSES:
+                return Answer(worker, failure=f"{self._stillborn} workers in a row could not begin; the last one {how}")
+            self._replace(worker)
+            return Answer(worker, lost=how)
+        if kind == "ready":
+            worker.ready, self._stillborn = True, 0
+            return None
+        order, lease = worker.task or (None, None)
+        worker.task = None
+        if kind == "failed":
+            worker.ready = False
+            return Answer(worker, lease, order, failure=content)
+        outcome, grown_mib = content
+        if grown_mib > self._limit_mib:
+            outcome.faults["memory"] = outcome.faults.get("memory", 0) + 1
+            self._replace(worker)
+            worker.end()
+        return Answer(worker, lease, order, outcome)
+
+    def _replace(self, worker: _Worker) -> None:
+        self._workers[self._workers.index(worker)] = self._open()
+
+    def close(self) -> None:
+        """See `engines.shards.Workforce.close`."""
+        while self._workers:
+            self._workers.pop().end()
+
+
+__all__ = ["LocalWorkers"]

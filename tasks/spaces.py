@@ -1,0 +1,99 @@
+"""Between a network and Gymnasium's spaces: observations become vectors, outputs become actions.
+
+| action space | outputs | action |
+|---|---|---|
+| Discrete(2) | 1 | the second action if the output is positive, else the first |
+| Discrete(n) | n | the largest output (the first of equal ones) |
+| Box | one a number | clipped to [−1, 1] and scaled to [low, high]; without bounds as it is |
+| MultiBinary | one a bit | 1 where the output is positive |
+| MultiDiscrete | of every part as Discrete | |
+| Tuple, Dict | of all parts, in their order | |
+
+Observations are flattened as `gymnasium.spaces.flatten` does: numbers in their order, a Discrete one as one-hot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from rsrp_lava.errors import ExperimentError
+
+#: Outputs (float32) → action.
+Decode = Callable[[np.ndarray], Any]
+
+
+def observation_size(space: spaces.Space) -> int:
+    """Numbers of an observation; `ExperimentError` for spaces without a fixed number of them."""
+    if not space.is_np_flattenable:
+        raise ExperimentError(
+            f"observation space {space}: has no fixed number of values; wrap the environment so that it has"
+        )
+    return int(spaces.flatdim(space))
+
+
+def flatten(space: spaces.Space, observation: Any) -> np.ndarray:
+    """An observation as float32, shape (observation_size,)."""
+    if isinstance(space, spaces.Box):
+        return np.asarray(observation, np.float32).ravel()
+    return np.asarray(spaces.flatten(space, observation), np.float32)
+
+
+def decoder(space: spaces.Space) -> tuple[int, Decode]:
+    """Outputs an action space needs, and how they become an action; `ExperimentError` for spaces it does not know."""
+    if isinstance(space, spaces.Discrete):
+        size, choose = _choice(int(space.n))
+        first = int(space.start)
+        return size, lambda output: first + choose(output)
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return _numbers(space)
+    if isinstance(space, spaces.MultiBinary):
+        shape = space.shape
+        return int(np.prod(shape)), lambda output: (output > 0).astype(np.int8).reshape(shape)
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes, shape, start = space.nvec.ravel(), space.shape, space.start
+        size, choices = _parts([_choice(int(n)) for n in sizes])
+        return size, lambda output: np.array(choices(output), space.dtype).reshape(shape) + start
+    if isinstance(space, spaces.Tuple):
+        return _parts([decoder(part) for part in space.spaces])
+    if isinstance(space, spaces.Dict):
+        names = list(space.spaces)
+        size, parts = _parts([decoder(space.spaces[name]) for name in names])
+        return size, lambda output: dict(zip(names, parts(output), strict=True))
+    raise ExperimentError(
+        f"action space {space}: is none of Discrete, Box of numbers, MultiBinary, MultiDiscrete, Tuple and Dict of these; "
+        "wrap the environment so that it is"
+    )
+
+
+def _choice(n: int) -> tuple[int, Callable[[np.ndarray], int]]:
+    if n == 2:
+        return 1, lambda output: int(output[0] > 0)
+    return n, lambda output: int(output.argmax())
+
+
+def _numbers(space: spaces.Box) -> tuple[int, Decode]:
+    shape, dtype, bounded = space.shape, space.dtype, np.isfinite(space.low) & np.isfinite(space.high)
+    low = np.where(bounded, space.low, 0).astype(np.float32)
+    span = np.where(bounded, space.high - space.low, 0).astype(np.float32)
+
+    def scaled(output: np.ndarray) -> np.ndarray:
+        place = (np.clip(output, np.float32(-1), np.float32(1)) + np.float32(1)) / np.float32(2)
+        return low + place.reshape(shape) * span
+
+    if bounded.all():
+        return int(np.prod(shape)), lambda output: scaled(output).astype(dtype, copy=False)
+    least, most = space.low, space.high
+    return (
+        int(np.prod(shape)),
+        lambda output: np.where(bounded, scaled(output), np.clip(output.reshape(shape), least, most)).astype(dtype),
+    )
+
+
+def _parts(decoders: list[tuple[int, Decode]]) -> tuple[int, Callable[[np.ndarray], tuple]]:
+    ends = np.cumsum([size for size, _ in decoders]).tolist()
+    pieces = [(end - size, end, decode) for end, (size, decode) in zip(ends, decoders, strict=True)]
+    return ends[-1] if ends else 0, lambda output: tuple(decode(output[first:last]) for first, last, decode in pieces)

@@ -1,0 +1,312 @@
+"""Tasks gym:ID: spaces, names, episodes against slow ones, processes, and environments that fail."""
+
+import json
+import math
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import faulty_environments  # noqa: F401 (registers its environments)
+import naive
+from rsrp_lava import Experiment, ExperimentError, train
+from rsrp_lava.engines import open_engine
+from rsrp_lava.engines.protocol import Normaliser
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.errors import EngineError
+from rsrp_lava.tasks import GymTask, get_task
+from rsrp_lava.tasks.spaces import decoder, flatten, observation_size
+
+TINY = {"population": 8, "generations": 2, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 32}}
+TARGET, FAULTY = "gym:faulty_environments:Target-v0", "gym:faulty_environments:Faulty-v0"
+
+
+def faulty(fault, on_error="worst_rank", **kwargs):
+    options = {"kwargs": {"fault": fault, **kwargs}, "on_error": on_error}
+    return Experiment(task=FAULTY, environment=options, **TINY)
+
+
+def returns_of(experiment, threads=1, first=0, samples=6):
+    engine = open_engine(experiment, Threads(threads))
+    try:
+        engine.prepare(None)
+        half = experiment.build_network().initial_probabilities({})
+        return engine.play(half, Normaliser.start(experiment.build_task().n_observations), 0, samples, first=first)
+    finally:
+        engine.close()
+
+
+# --- spaces ------------------------------------------------------------------------------------------------------------
+
+ACTIONS = [
+    (spaces.Discrete(2), 1),
+    (spaces.Discrete(2, start=5), 1),
+    (spaces.Discrete(7, start=-3), 7),
+    (spaces.Box(-2, 3, (2, 3)), 6),
+    (spaces.Box(np.float64(-1e9), np.float64(1e9), (3,), np.float64), 3),
+    (spaces.Box(np.array([-1, -np.inf, 0], np.float32), np.array([1, 5, np.inf], np.float32)), 3),
+    (spaces.MultiBinary((2, 3)), 6),
+    (spaces.MultiDiscrete([2, 5, 3]), 1 + 5 + 3),
+    (spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 2], [3, 4]]), 1 + 3 + 4 + 1),
+    (spaces.Tuple([spaces.Discrete(3), spaces.Box(0, 1, (2,))]), 5),
+    (spaces.Dict({"b": spaces.MultiBinary(2), "a": spaces.Discrete(2)}), 3),
+]
+
+
+@pytest.mark.parametrize(("space", "n_outputs"), ACTIONS, ids=lambda value: str(value)[:40])
+def test_every_output_is_an_action_of_the_space(space, n_outputs):
+    size, decode = decoder(space)
+    assert size == n_outputs
+    random = np.random.default_rng(0)
+    actions = [decode((random.normal(size=size) * scale).astype(np.float32)) for scale in [0, 0.3, 1, 100] * 20]
+    assert all(space.contains(action) for action in actions)
+    assert len({str(action) for action in actions}) > 1
+
+
+def test_outputs_become_the_actions_that_the_table_promises():
+    def act(space, *outputs):
+        return decoder(space)[1](np.array(outputs, np.float32))
+
+    assert [act(spaces.Discrete(2), x) for x in (-0.1, 0.0, 0.1)] == [0, 0, 1]
+    assert act(spaces.Discrete(3, start=4), 1, 7, 7) == 5  # the first of equal ones
+    np.testing.assert_array_equal(act(spaces.Box(-2, 6, (4,)), -9, -1, 0.5, 9), np.array([-2, -2, 4, 6], np.float32))
+    half = spaces.Box(np.array([-np.inf, 0], np.float32), np.array([3, np.inf], np.float32))
+    np.testing.assert_array_equal(act(half, 8, -5), [3, 0])
+    np.testing.assert_array_equal(act(half, -8, 5), [-8, 5])
+    np.testing.assert_array_equal(act(spaces.MultiBinary(3), 1, 0, -1), [1, 0, 0])
+    np.testing.assert_array_equal(act(spaces.MultiDiscrete([2, 3]), 1, 0, 0, 5), [1, 2])
+    assert act(spaces.Dict({"b": spaces.Discrete(2), "a": spaces.Discrete(2)}), 1, -1) == {"a": 1, "b": 0}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-1, 1, (2, 3)),
+        spaces.Box(0, 255, (4, 4, 3), np.uint8),
+        spaces.Discrete(5),
+        spaces.MultiBinary(4),
+        spaces.MultiDiscrete([3, 4]),
+        spaces.Dict({"x": spaces.Box(-1, 1, (3,)), "k": spaces.Discrete(4)}),
+        spaces.Tuple([spaces.Discrete(2), spaces.Box(-1, 1, (2,))]),
+    ],
+    ids=str,
+)
+def test_observations_are_flattened_as_gymnasium_does(space):
+    space.seed(1)
+    for _ in range(5):
+        observation = space.sample()
+        vector = flatten(space, observation)
+        assert (vector.dtype, vector.shape) == (np.float32, (observation_size(space),))
+        np.testing.assert_array_equal(vector, spaces.flatten(space, observation).astype(np.float32))
+
+
+@pytest.mark.parametrize("space", [spaces.Sequence(spaces.Discrete(2)), spaces.Graph(spaces.Discrete(2), None)], ids=str)
+def test_spaces_without_a_size_are_refused(space):
+    with pytest.raises(ExperimentError, match="wrap the environment"):
+        observation_size(space)
+    with pytest.raises(ExperimentError, match="none of Discrete, Box"):
+        decoder(space)
+
+
+# --- names and options -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_asked_of_gymnasium_is_what_it_makes():
+    task = get_task("gym:Taxi-v4" if "Taxi-v4" in gymnasium.registry else "gym:Taxi-v3")
+    assert isinstance(task, GymTask)
+    assert (task.n_observations, task.n_outputs, task.max_steps) == (500, 6, 200)
+    assert get_task("gym:CartPole-v1") is get_task("cartpole")
+    options = {
+        "max_steps": 7,
+        "compiled": False,
+        "wrappers": [{"name": "FrameStackObservation", "kwargs": {"stack_size": 3}}],
+    }
+    task = Experiment(task="gym:CartPole-v1", environment=options).build_task()
+    assert (task.n_observations, task.max_steps) == (12, 7)
+    assert Experiment(task="cartpole", environment={"max_steps": 5000}).build_task().max_steps == 5000
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "said"),
+    [
+        ("gym:CartPol-v1", {}, "did you mean gym:CartPole-v1"),
+        ("gym:Nothing-like-it-v1", {}, "name the module that registers it"),
+        ("gym:no_such_module:X-v0", {}, "No module named"),
+        ("gym:faulty_environments:Unlimited-v0", {}, "max_steps"),
+        ("gym:CartPole-v1", {"kwargs": {"gravitation": 3}}, "gravitation"),
+        ("gym:CartPole-v1", {"wrappers": [{"name": "NoSuchWrapper"}]}, "NoSuchWrapper is not in gymnasium.wrappers"),
+        ("gym:CartPole-v1", {"max_steps": 0}, "environment.max_steps"),
+        ("gym:CartPole-v1", {"max_step": 5}, "did you mean 'environment.max_steps'"),
+        ("gym:CartPole-v1", {"on_error": "ignore"}, "environment.on_error"),
+        ("gym:CartPole-v1", {"episodes_per_sample": True}, "environment.episodes_per_sample"),
+        ("cartpole", {"kwargs": {"gravity": 3}}, "environment.kwargs: is for gym: tasks, not cartpole"),
+        ("digits", {"max_steps": 3}, "environment.max_steps: is for tasks with episodes, not digits"),
+    ],
+)
+def test_what_cannot_be_is_said(task, options, said):
+    with pytest.raises(ExperimentError) as error:
+        Experiment(task=task, environment=options)
+    assert said in str(error.value)
+
+
+def test_what_decides_is_in_the_fingerprint():
+    base = Experiment(task=TARGET)
+    for changed in (
+        {"max_steps": 5},
+        {"episodes_per_sample": 2},
+        {"on_error": "worst_rank"},
+        {"wrappers": [{"name": "TimeAwareObservation"}]},
+    ):
+        assert base.replace(environment=changed).fingerprint != base.fingerprint
+    assert base.replace(environment={"worker_memory_mib": 77}).fingerprint == base.fingerprint
+    assert Experiment(environment={}).fingerprint == Experiment().fingerprint
+
+
+# --- episodes ----------------------------------------------------------------------------------------------------------
+
+
+def slow_returns(experiment, sample, episodes):
+    """Returns of one sample's episodes, by the twin of the network in the environment itself."""
+    seed, network = experiment.seed, experiment.build_network()
+    half = [np.full((p.n_pre, p.n_post), 0.5, np.float32) for p in network.projections]
+    releases = naive.draw_network(half, 16, seed, 0, sample)
+    n = network.options.n_neurons
+    potentials = naive.uniforms(seed, 0, sample, naive.MEMBRANE, n * episodes)
+    seeds = (naive.uniforms(seed, 0, sample, naive.TASK, episodes) * 2**31).astype(int)
+    earned = []
+    for episode in range(episodes):
+        twin = naive.Sample(releases, potentials[episode * n : (episode + 1) * n], network.options.excitatory_ratio)
+        env = gymnasium.make("Target-v0")
+        observation, _ = env.reset(seed=int(seeds[episode]))
+        total, ended = 0.0, False
+        while not ended:
+            output = np.clip(twin.environment_step(observation), np.float32(-1), np.float32(1))
+            observation, reward, ended, _, _ = env.step(np.float32(-2) + (output + 1) / np.float32(2) * np.float32(4))
+            total += reward
+        earned.append(total)
+    return earned
+
+
+@pytest.mark.parametrize("episodes", [1, 3])
+def test_returns_equal_slow_episodes(episodes):
+    experiment = Experiment(task=TARGET, environment={"episodes_per_sample": episodes}, **TINY)
+    outcome = returns_of(experiment)
+    ref = [np.mean(slow_returns(experiment, sample, episodes)) for sample in (0, 5)]
+    np.testing.assert_allclose(outcome.returns[[0, 5]], ref, rtol=1e-12)
+    assert outcome.steps.tolist() == [20 * episodes] * 6
+    assert outcome.observations.count == 120 * episodes
+    assert outcome.observations.sums[0, 1] == 120 * episodes * 2**20  # the second value is always 1
+
+
+def test_a_part_of_a_population_is_that_part_of_it():
+    experiment = Experiment(task=TARGET, **TINY)
+    whole, part = returns_of(experiment), returns_of(experiment, first=2, samples=3)
+    np.testing.assert_array_equal(part.returns, whole.returns[2:5])
+    assert len(set(whole.returns)) == 6
+
+
+def test_one_answer_with_any_number_of_processes():
+    experiment = Experiment(task=TARGET, **TINY)
+    answers = [train(experiment, threads=threads).summary for threads in (1, 2)]
+    assert answers[0]["release_sha256"] == answers[1]["release_sha256"]
+    assert answers[0]["final_eval_return"] == answers[1]["final_eval_return"]
+
+
+def test_twins_answer_to_both_names():
+    named, by_id = (train(Experiment(task=task, **TINY), threads=1).summary for task in ("cartpole", "gym:CartPole-v1"))
+    assert named["release_sha256"] == by_id["release_sha256"]
+
+
+def test_several_episodes_of_a_compiled_task():
+    """Their mean return, and no fewer steps; the first one is the only one of a sample that plays one."""
+    one, three = (Experiment(environment={"episodes_per_sample": n}, **TINY) for n in (1, 3))
+    first, mean = returns_of(one), returns_of(three)
+    np.testing.assert_allclose(mean.returns * 3, mean.steps, rtol=1e-12)  # a reward of 1 a step
+    assert (mean.steps > first.steps).all()
+
+
+@pytest.mark.slow
+def test_an_environment_of_a_user_is_learned():
+    result = train(Experiment(task=TARGET, population=64, generations=30, evaluation_episodes=32, network={"n_neurons": 64}))
+    assert result.summary["final_eval_return"] > 16 > result.metrics[0]["evaluation_return"] + 4
+
+
+# --- faults ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        ("raise", "raised", "RuntimeError: the motor burnt out"),
+        ("reward", "not_finite", "reward nan"),
+        ("infinite reward", "not_finite", "reward -inf"),
+        ("observation", "not_finite", "observation 3 of the episode"),
+        ("size", "spaces", "has 1 values, not 2"),
+        ("new space", "spaces", "changed the observation space"),
+    ],
+)
+def test_a_sample_whose_environment_fails_ranks_worst_or_ends_the_run(fault, kind, said):
+    outcome = returns_of(faulty(fault))
+    failed = np.isnan(outcome.returns)
+    assert 0 < failed.sum() < 6
+    assert outcome.faults == {kind: failed.sum()}
+    with pytest.raises(EngineError, match="worst_rank") as error:
+        returns_of(faulty(fault, "fail"))
+    assert said in str(error.value)
+    assert "sample" in str(error.value)
+
+
+def test_faults_are_counted_in_the_metrics_and_learned_from(tmp_path):
+    result = train(faulty("raise"), out=tmp_path / "run", threads=2)
+    again = train(faulty("raise"), threads=1)
+    assert result.summary["release_sha256"] == again.summary["release_sha256"]
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert records[0]["faults"]["raised"] > 0
+    assert math.isfinite(records[-1]["evaluation_return"])
+
+
+def test_a_failed_run_is_resumed_when_the_environment_is_mended(tmp_path, monkeypatch):
+    experiment = faulty("raise", "fail")
+    with pytest.raises(EngineError):
+        train(experiment, out=tmp_path / "run", threads=1)
+    assert (tmp_path / "run" / "config.yaml").exists()
+    monkeypatch.setenv("RSRP_TEST_MENDED", "1")
+    resumed = train(experiment, resume=tmp_path / "run", threads=1)
+    assert resumed.summary["generations"] == 2
+
+
+def test_every_evaluation_failing_ends_the_run():
+    with pytest.raises(EngineError, match="every evaluation episode of generation 0 failed"):
+        train(faulty("raise", share=1.0), threads=1)
+
+
+def test_an_episode_ends_at_its_limit():
+    outcome = returns_of(faulty("endless"))
+    assert outcome.steps.tolist() == [30] * 6
+
+
+def test_a_worker_that_dies_is_replaced_and_its_samples_are_played_again(tmp_path):
+    outcome = returns_of(faulty("die once", trace=str(tmp_path / "died")), threads=2)
+    np.testing.assert_array_equal(outcome.returns, returns_of(Experiment(task=TARGET, **TINY)).returns)
+    assert outcome.faults == {"lost_worker": 1}
+
+
+def test_a_sample_that_kills_every_worker_is_named():
+    with pytest.raises(EngineError, match=r"lost 3 times while it played samples .* exit code 7"):
+        returns_of(faulty("die", share=1.0))
+
+
+def test_a_worker_that_leaks_is_replaced():
+    experiment = faulty("leak")
+    experiment = experiment.replace(environment={**experiment.environment.model_dump(), "worker_memory_mib": 20})
+    outcome = returns_of(experiment)
+    assert outcome.faults["memory"] >= 1
+    np.testing.assert_array_equal(outcome.returns, returns_of(Experiment(task=TARGET, **TINY)).returns)
+
+
+def test_a_worker_that_cannot_begin_is_said(monkeypatch):
+    experiment = Experiment(task=TARGET, **TINY)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(EngineError, match="exit code 1"):
+        returns_of(experiment)
