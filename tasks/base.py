@@ -26,7 +26,8 @@ class EpisodeTask:
     state_size: int
     random_size: int
     max_steps: int
-    #: The return of a perfect episode; puts rewards that are not ranked on the scale of ranks.
+    #: Magnitude of the range of returns; puts rewards that are not ranked on the scale of ranks. The return of a perfect
+    #: episode where rewards are positive; where they are costs, what an episode without success costs.
     return_scale: float
     reset: Callable
     observe: Callable

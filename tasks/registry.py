@@ -8,10 +8,11 @@ from typing import Any
 import yaml
 
 from rsrp_lava.errors import ExperimentError, unknown_name
-from rsrp_lava.tasks import cartpole, classify
+from rsrp_lava.tasks import acrobot, cartpole, classify, mountain_car, mountain_car_continuous, pendulum
 from rsrp_lava.tasks.base import EpisodeTask, Task
 
-_TASKS: dict[str, Task] = {task.name: task for task in (cartpole.TASK, *classify.TASKS)}
+_EPISODES = (cartpole.TASK, acrobot.TASK, mountain_car.TASK, mountain_car_continuous.TASK, pendulum.TASK)
+_TASKS: dict[str, Task] = {task.name: task for task in (*_EPISODES, *classify.TASKS)}
 
 
 def task_names() -> list[str]:
