@@ -36,13 +36,16 @@ class EpisodeTask:
     state_size: int
     random_size: int
     max_steps: int
-    #: The magnitude of a good return; puts rewards that are not ranked on the scale of ranks.
+    #: Magnitude of the range of returns; puts rewards that are not ranked on the scale of ranks. The return of a perfect
+    #: episode where rewards are positive; where they are costs, what an episode without success costs.
     return_scale: float
     reset: Callable
     observe: Callable
     step: Callable
     #: The most an episode can earn, if that is known.
     perfect_return: float | None = None
+    #: Of an action that is a number: the least and the largest (tasks/actions.in_range).
+    action_range: tuple[float, float] | None = None
     #: The same task in Gymnasium, for hosts that run without this package; None if there is none.
     gymnasium_id: str | None = None
     #: Samples a thread plays before it asks for more: few, because episodes end at different times.

@@ -38,6 +38,7 @@ from rsrp_lava.kernels.mujoco import (
     mj_rnePostConstraint,
     mj_step,
 )
+from rsrp_lava.tasks.actions import in_range
 from rsrp_lava.tasks.base import EpisodeTask, TaskState
 
 #: Arrays of mjData that kernels read, by their place in a simulation; then those of the model and the start.
@@ -412,9 +413,7 @@ def _make_step(sizes: _Sizes, body: _Body) -> Any:
         ctrl, limits = array(simulation, CTRL, nu), array(simulation, CTRL_RANGE, 2 * nu)
         effort = 0.0
         for k in range(nu):
-            low, high = np.float32(limits[2 * k]), np.float32(limits[2 * k + 1])
-            part = (min(max(output[k], np.float32(-1)), np.float32(1)) + np.float32(1)) / np.float32(2)
-            action = low + part * (high - low)
+            action = in_range(output[k], limits[2 * k], limits[2 * k + 1])
             ctrl[k] = action
             effort += np.float64(action) * np.float64(action)
         before = place(simulation)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from rsrp_lava.tasks.actions import first_largest
 from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask
 from rsrp_lava.tasks.data import DataSet
 
@@ -32,11 +33,7 @@ def observe(state, observation):
 @njit
 def step(state, output):
     """Classify."""
-    best = 0
-    for o in range(output.shape[0]):
-        if output[o] > output[best]:
-            best = o
-    return 1.0 if best == np.int64(state[0]) else 0.0, True
+    return 1.0 if first_largest(output) == np.int64(state[0]) else 0.0, True
 
 
 def picture_episodes(task: ClassifyTask, data: DataSet) -> EpisodeTask:

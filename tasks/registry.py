@@ -9,12 +9,23 @@ from typing import Any
 import yaml
 
 from rsrp_lava.errors import ExperimentError, unknown_name
-from rsrp_lava.tasks import bodies, cartpole, classify, gym
+from rsrp_lava.tasks import (
+    acrobot,
+    bodies,
+    cartpole,
+    classify,
+    gym,
+    mountain_car,
+    mountain_car_continuous,
+    pendulum,
+)
 from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, Task
 from rsrp_lava.tasks.environment import EnvironmentOptions
 
 USUAL = EnvironmentOptions()
-_TASKS: dict[str, Task] = {task.name: task for task in (cartpole.TASK, *classify.TASKS)}
+_EPISODES = (cartpole.TASK, acrobot.TASK, mountain_car.TASK, mountain_car_continuous.TASK, pendulum.TASK)
+_BY_ID = {task.gymnasium_id: task for task in _EPISODES}
+_TASKS: dict[str, Task] = {task.name: task for task in (*_EPISODES, *classify.TASKS)}
 
 
 def task_names() -> list[str]:
@@ -37,7 +48,7 @@ def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL)
     """The task of that name, for `what`, which needs compiled episodes; `ExperimentError` if it has none."""
     task = get_task(name, options)
     if not isinstance(task, EpisodeTask) or task.simulation:
-        compiled = ", ".join(sorted(known.name for known in _TASKS.values() if isinstance(known, EpisodeTask)))
+        compiled = ", ".join(sorted(known.name for known in _EPISODES))
         raise ExperimentError(f"task {name}: has no episodes that are compiled, and {what} needs them; choose of {compiled}")
     return task
 
@@ -64,10 +75,7 @@ def _gym_task(id: str, options: EnvironmentOptions) -> Task:
 
 def compiled_twin(id: str) -> EpisodeTask | None:
     """The compiled task that equals Gymnasium's environment, if there is one."""
-    for task in _TASKS.values():
-        if isinstance(task, EpisodeTask) and task.gymnasium_id == id:
-            return task
-    return bodies.get_body(id)
+    return _BY_ID.get(id) or bodies.get_body(id)
 
 
 def recipe(name: str, spiking: bool = False) -> dict[str, Any]:
@@ -84,9 +92,8 @@ def recipe(name: str, spiking: bool = False) -> dict[str, Any]:
 
 def _gym_recipe(id: str) -> dict[str, Any]:
     """That of the compiled task which is the same, or of gymnasium.yaml."""
-    for task in _TASKS.values():
-        if isinstance(task, EpisodeTask) and task.gymnasium_id == id:
-            return _read(task.name)
+    if id in _BY_ID:
+        return _read(_BY_ID[id].name)
     recipes = _read("gymnasium")
     return {**recipes["any"], **recipes.get(id, {})}
 

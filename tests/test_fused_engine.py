@@ -344,3 +344,19 @@ def test_editing_a_kernel_file_invalidates_what_inlines_it(tmp_path, kernel, fil
     assert edited != result
     if kernel == "credit":
         assert edited == -result
+
+
+def test_editing_a_file_beside_a_kernel_invalidates_what_inlines_it(tmp_path):
+    """Kernels outside our folder, such as the tasks', inline their neighbours."""
+    head = "from rsrp_lava.kernels.compiling import kernel\n"
+    inner = head + "@kernel\ndef inner(x):\n    return 2 * x\n"
+    (tmp_path / "outer.py").write_text(head + "from inner import inner\n@kernel\ndef outer(x):\n    return inner(x) + 1\n")
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    code = "from outer import outer; result = outer(20); print(sum(outer.stats.cache_hits.values()), result)"
+    said = []
+    for text in (inner, inner, inner.replace("2 * x", "3 * x")):
+        (tmp_path / "inner.py").write_text(text)
+        command = [sys.executable, "-B", "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        said.append(done.stdout.split())
+    assert said == [["0", "41"], ["1", "41"], ["0", "61"]]

@@ -76,12 +76,15 @@ def write_lava(deployment: Deployment, task: EpisodeTask, folder: Path) -> None:
     (folder / "README.md").write_text(text, "utf-8")
 
 
-def run_folder(folder: Path, states: np.ndarray, potentials: np.ndarray) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+def run_folder(
+    folder: Path, states: np.ndarray, observations: np.ndarray, potentials: np.ndarray
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Run the folder's script from given starts; yields every episode's result and spikes as it ends.
 
     Parameters
     ----------
     states : float64, shape (episodes, state_size): of the task
+    observations : float32, shape (episodes, n_observations): in these states
     potentials : int64, shape (episodes, K, n_neurons)
 
     Raises `EngineError` with the script's last words if it fails.
@@ -89,7 +92,7 @@ def run_folder(folder: Path, states: np.ndarray, potentials: np.ndarray) -> Iter
     n = potentials[0].size
     scratch = Path(tempfile.mkdtemp(prefix="rsrp-lava-"))
     try:
-        np.savez(scratch / "starts.npz", states=states, potentials=potentials)
+        np.savez(scratch / "starts.npz", states=states, observations=observations, potentials=potentials)
         command = [sys.executable, str(folder / "run.py"), "--json", "--episodes", str(len(states))]
         command += ["--starts", str(scratch / "starts.npz"), "--record", str(scratch)]
         with (

@@ -123,5 +123,9 @@ def _lava(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[An
     exact = np.array([np.floor((uniform - origin) * q.potential_unit) for _, uniform in starts])
     limit = deployment.constants.lif.v_limit
     potentials = np.clip(exact, -limit, limit).astype(np.int64)
-    for result, spikes in run_folder(path, np.array([state for state, _ in starts]), potentials):
+    states = np.array([state for state, _ in starts])
+    observations = np.zeros((len(states), task.n_observations), np.float32)
+    for state, observation in zip(states, observations, strict=True):
+        task.observe(state, observation)
+    for result, spikes in run_folder(path, states, observations, potentials):
         yield result["return"], spikes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,26 +11,25 @@ from typing import Any
 import numba
 
 
-def _digest_of_sources() -> str:
+@functools.cache
+def digest_of_sources(folder: Path) -> str:
+    """Content of the folder's Python files."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(folder.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
-
-
-#: Content of this folder. Compiled kernels inline each other across files.
-SOURCES = _digest_of_sources()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` lazily, without the GIL, and keep the machine code on disk.
 
-    Numba's cache compares only the file that holds `function`. A kernel inlines others from this folder, so after an
-    edit of one file a cached caller would go on running the old arithmetic; the cache is therefore also keyed by the
-    content of the whole folder.
+    Numba's cache compares only the file that holds `function`. A kernel inlines others, from this folder and from its own
+    (tasks share some), so after an edit of one file a cached caller would go on running the old arithmetic; the cache is
+    therefore also keyed by the content of both folders.
     """
     dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if cache_file is not None:
-        cache_file._source_stamp = (SOURCES, cache_file._source_stamp)
+        folders = (Path(__file__).parent, Path(function.__code__.co_filename).parent)
+        cache_file._source_stamp = (*map(digest_of_sources, folders), cache_file._source_stamp)
     return dispatcher

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsrp_lava.deploying import deployment_of
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import unknown_name
+from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.export import RELEASE_MODES, play
 from rsrp_lava.hardware_profiles import load_profile
@@ -158,7 +158,12 @@ def cells(task: str, o: QuantizationOptions, threads: int | None = None) -> list
 
 def goal_of(task: str, o: QuantizationOptions) -> float:
     """The return that counts as learned."""
-    return 0.95 * get_compiled_task(task, "study quantization").return_scale if o.goal is None else o.goal
+    if o.goal is not None:
+        return o.goal
+    best = get_compiled_task(task, "study quantization").perfect_return
+    if best is None:
+        raise ExperimentError(f"goal: nobody knows the best return of {task}; give one that counts as learned (--goal)")
+    return 0.95 * best
 
 
 #: Columns, the experiment, and for a deployment the arguments of `deployment_values`.

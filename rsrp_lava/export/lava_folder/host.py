@@ -20,14 +20,13 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 class Episode:
     """One episode of the task, as the network sees it."""
 
-    def __init__(self, arrays, seed, state=None):
+    def __init__(self, arrays, seed, start=None):
         self.arrays = arrays
         self.about = json.loads(str(arrays["about"]))
         self.environment = Picture(arrays["states"], seed) if self.about["pictures"] else self.make_environment()
         observation, _ = self.environment.reset(seed=seed)
-        if state is not None:
-            self.environment.unwrapped.state = state
-            observation = self.environment.observation if self.about["pictures"] else np.asarray(state, np.float32)
+        if start is not None:
+            self.environment.unwrapped.state, observation = start
         self.observation = observation
         self.earned, self.steps, self.ended = 0.0, 0, False
 
@@ -35,7 +34,7 @@ class Episode:
         """The task in Gymnasium."""
         import gymnasium
 
-        return gymnasium.make(self.about["gymnasium_id"])
+        return gymnasium.make(self.about["gymnasium_id"], max_episode_steps=self.about["max_steps"])
 
     def bias(self):
         """Input current of every neuron: bias mantissas, int, shape (networks · neurons,)."""
@@ -48,11 +47,18 @@ class Episode:
     def act(self, trace):
         """One environment step from the readout's potential."""
         output = self.arrays["readout_scale"] * np.asarray(trace, np.float32)
-        action = int(output[0] > 0) if self.about["action"] == "sign" else int(np.argmax(output))
-        self.observation, reward, ended, cut, _ = self.environment.step(action)
+        self.observation, reward, ended, cut, _ = self.environment.step(self.action(output))
         self.earned += float(reward)
         self.steps += 1
         self.ended = bool(ended or cut)
+
+    def action(self, output):
+        """What the network's output means to the environment."""
+        if self.about["action"] == "range":  # an output from -1 to 1
+            low, high = np.array(self.about["action_range"], np.float32)
+            one = np.float32(1)
+            return low + (np.clip(output, -one, one) + one) / np.float32(2) * (high - low)
+        return int(output[0] > 0) if self.about["action"] == "sign" else int(np.argmax(output))
 
 
 class Picture:

@@ -84,10 +84,10 @@ def play(arrays, seed, start, record, hardware):
     from host import Episode
     from lava.magma.core.run_conditions import RunSteps
 
-    episode = Episode(arrays, seed, None if start is None else start[0])
+    episode = Episode(arrays, seed, None if start is None else start[:2])
     shape = arrays["recurrent"].shape[:2]
     uniform = np.random.default_rng(seed).random(shape) - arrays["potential_origin"]
-    potentials = np.floor(uniform * arrays["potential_unit"]) if start is None else start[1]
+    potentials = np.floor(uniform * arrays["potential_unit"]) if start is None else start[2]
     host = build(arrays, episode, np.clip(potentials, 1 - 2**23, 2**23 - 1).ravel(), record)
     most = episode.about["max_steps"]
     config = run_config(hardware)
@@ -106,7 +106,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--episodes", type=int, default=1, help="episodes to play (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the first episode's start (default: 0)")
-    parser.add_argument("--starts", type=Path, help="npz with the starts: states and potentials of every episode")
+    parser.add_argument(
+        "--starts", type=Path, help="npz with the starts: states, observations and potentials of every episode"
+    )
     parser.add_argument("--record", type=Path, help="folder for the spikes: episode-0.npy, … (packed bits)")
     parser.add_argument("--hardware", action="store_true", help="run on Loihi 2 (needs lava-loihi)")
     parser.add_argument("--json", action="store_true", help="print a JSON object for every episode")
@@ -117,7 +119,7 @@ def main():
     starts = None
     if options.starts:
         with np.load(options.starts, allow_pickle=False) as stored:
-            starts = list(zip(stored["states"], stored["potentials"], strict=True))
+            starts = list(zip(stored["states"], stored["observations"], stored["potentials"], strict=True))
     for index in range(options.episodes):
         record = str(options.record / f"episode-{index}.npy") if options.record else None
         start = starts[index] if starts else None
