@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,11 +39,13 @@ class _Worker:
 class RemotePlayer:
     """`Player` as an actor; outcomes travel packed."""
 
-    def __init__(self, experiment: Experiment, seed: int) -> None:
-        self._player = Player(experiment, seed)
+    def __init__(self, path: list[str]) -> None:
+        """`path`: where the driver looks for modules; those that are not installed here are found there, if it exists."""
+        sys.path += [entry for entry in path if entry not in sys.path]
 
-    def ready(self) -> None:
-        """Answers once the player is."""
+    def ready(self, experiment: Experiment, seed: int) -> None:
+        """Make the player; answers once it is ready."""
+        self._player = Player(experiment, seed)
 
     def play(self, weights: Weights, generation: int, deterministic: bool, first: int, samples: int) -> bytes:
         """See `Player.play`."""
@@ -104,8 +107,8 @@ class RayWorkers:
 
     def _open(self) -> _Worker:
         actor_class = self._ray.remote(num_cpus=1, max_restarts=0)(RemotePlayer)
-        actor = actor_class.remote(self._experiment, self._seed)
-        return _Worker(actor, actor.ready.remote())
+        actor = actor_class.remote([entry for entry in sys.path if entry])
+        return _Worker(actor, actor.ready.remote(self._experiment, self._seed))
 
     def idle(self) -> Sequence[_Worker]:
         """See `engines.shards.Workforce.idle`."""
