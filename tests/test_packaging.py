@@ -183,5 +183,23 @@ def test_library_does_not_print():
     assert not prints
 
 
+#: Where the time of the day is meant: in the name of a run folder.
+TELL_THE_DAY = {"cli"}
+
+
+def tells_the_day(node: ast.AST) -> bool:
+    """Whether the time of the day is asked for."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "time"  # then the calls below could not be found
+    days = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today")}
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in days
+
+
+def test_durations_come_from_a_clock_that_never_jumps():
+    """Not from the time of the day, which is set back and forth by people and by other computers."""
+    modules = [(module_name(package, file).partition(".")[2], file) for package, file in library("*.py")]
+    assert {module for module, file in modules if any(map(tells_the_day, nodes(file)))} == TELL_THE_DAY
+
+
 def test_tests_are_not_a_package():
     assert not (ROOT / "tests" / "__init__.py").exists()  # lava-nc installs a top-level `tests` of its own
