@@ -63,6 +63,7 @@ def _program(
 
 _JSON = typer.Option("--json", help="Print one JSON object as the last line of stdout.")
 _THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
+_MAX_TIME = "Stop after the generation in which this call has trained for so long: seconds, or as 90s, 30m, 1.5h, 1h30m."
 
 
 def _setting(field: str, kind: str = "", *names: str) -> Any:
@@ -85,7 +86,7 @@ def _layer(field: str, kind: str, *names: str) -> Any:
     "`rsrp-lava train cartpole --until 500`\n\n"
     "`rsrp-lava train digits --hidden 64`\n\n"
     "`rsrp-lava train cartpole --population 2048 --optimizer adam --learning-rate 0.15 --out runs/adam`\n\n"
-    "`rsrp-lava train --resume runs/adam --generations 200`"
+    "`rsrp-lava train --resume runs/adam --generations 200 --max-time 1h30m`"
 )
 def train(
     task: Annotated[str | None, typer.Argument(help="What to learn: see `rsrp-lava tasks`.", show_default=False)] = None,
@@ -121,6 +122,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
     threads: Annotated[int | None, _THREADS] = None,
     until: Annotated[float | None, typer.Option(help="Stop when the evaluation mean reaches this return.")] = None,
+    max_time: Annotated[str | None, typer.Option(metavar="TIME", help=_MAX_TIME)] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Train a network from reward alone.
@@ -171,8 +173,16 @@ def train(
             f"warning: --until {until:g} is above {best:g}, the return of a perfect {experiment.task} episode; "
             "all generations will be trained"
         )
-    result = train_experiment(experiment, out=out, resume=resume, until=until, threads=threads, progress=True)
-    _report(result, until)
+    result = train_experiment(
+        experiment,
+        out=out,
+        resume=resume,
+        until=until,
+        max_time=max_time,
+        threads=threads,
+        progress=True,
+    )
+    _report(result, until, max_time)
     if as_json:
         _print(json.dumps(result.summary))
     if result.stopped_by is not None:
@@ -198,15 +208,19 @@ def _new_folder(experiment: Experiment) -> Path:
     return Path("runs") / f"{experiment.task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _report(result: Result, until: float | None) -> None:
+def _report(result: Result, until: float | None, max_time: str | None) -> None:
     summary = result.summary
     score, generations = summary["final_eval_return"], counted(summary["generations"], "generation")
     again = f"continue with: rsrp-lava train --resume {shlex.quote(str(result.run))}"
+    unfinished = summary["generations"] < result.experiment.generations
+    also = "" if until is None else f" --until {until:.15g}"  # no run remembers these
+    also += "" if max_time is None else f" --max-time {shlex.quote(max_time)}"
     if result.stopped_by is not None:
-        goal = "" if until is None else f" --until {until:.15g}"  # no run remembers it
-        _say(f"stopped after generation {summary['generations']}; {again}{goal}")
-    elif until is not None and score >= until and summary["generations"] < result.experiment.generations:
+        _say(f"stopped after generation {summary['generations']}; {again}{also}")
+    elif until is not None and score >= until and unfinished:
         _say(f"--until {until:g} is reached; {again}")
+    elif max_time is not None and unfinished:
+        _say(f"--max-time {max_time} has passed; {again}{also}")
     evaluated = "not evaluated" if score is None else f"evaluation {shown_return(score, summary['eval_std'])}"
     _say(f"{evaluated} after {generations}, {summary['seconds']:.1f} s; run folder: {result.run}")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rsrp_lava.durations import TimeLimit, to_seconds
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
 from rsrp_lava.engines.threads import Threads
@@ -105,6 +106,7 @@ def train(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     until: float | None = None,
+    max_time: float | str | None = None,
     threads: int | None = None,
     progress: Callable[[Record], None] | bool | None = None,
 ) -> Result:
@@ -116,6 +118,8 @@ def train(
     out : folder for the run (config, metrics, checkpoint, curves); without it nothing is written
     resume : folder of a run to continue, instead of `out`
     until : stop as soon as the evaluation mean reaches this return
+    max_time : stop after the generation in which this call has trained for so long: seconds, or text (90s, 30m, 1.5h,
+        1h30m). By the clock on the wall, without compiling and without the evaluation at the end
     threads : processors to use; all by default. The result does not depend on it
     progress : called with every generation's record; True draws progress on the terminal
 
@@ -130,6 +134,7 @@ def train(
         raise ExperimentError(f"experiment: {experiment!r} is no Experiment; write train(Experiment(task='cartpole'), …)")
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
+    limit = TimeLimit(None if max_time is None else to_seconds("max_time", max_time))
     pool = Threads(threads)
     engine = open_engine(experiment, pool)
     folder: RunFolder | None = None
@@ -139,10 +144,10 @@ def train(
     try:
         folder, state = _open_run(experiment, out, resume)
         if progress is True:
-            from rsrp_lava.reporting.progress import TerminalProgress
+            from rsrp_lava.reporting.progress import RunLine, TerminalProgress
 
-            steps = "images" if isinstance(get_task(experiment.task), ClassifyTask) else "env steps"
-            progress = TerminalProgress(experiment.title, experiment.generations, steps=steps)
+            line = RunLine(experiment.generations, steps_of(experiment), limit.left)
+            progress = TerminalProgress(experiment.title, line)
             close_progress, announce_stop = progress.close, progress.stopping
         played = folder.read_metrics() if folder else []
         metrics = [record for record in played if record["generation"] < state.generation]
@@ -151,7 +156,7 @@ def train(
             training = _Training(experiment, engine, pool, folder, state, metrics, progress or _nothing)
             with suppress(Interrupted):
                 training.prepare(resume is not None, made)
-                training.run(stop, until)
+                training.run(stop, until, limit)
         engine.close()  # a graph would compete with the drawing for the processors
         if folder and metrics:
             _draw_curves(folder)
@@ -190,16 +195,17 @@ class _Training:
             self.folder.save_experiment(self.experiment)
             self.folder.cut_metrics(self.state.generation)
 
-    def run(self, stop: list[int], until: float | None) -> None:
-        """Train until all generations are done, `until` is reached, or `stop` holds a signal."""
-        state = self.state
+    def run(self, stop: list[int], until: float | None, limit: TimeLimit) -> None:
+        """Train until all generations are done, `until` is reached, the time is over, or `stop` holds a signal."""
+        state, over = self.state, False
+        limit.begin()
         while True:
             started = time.perf_counter()
             done = state.generation >= self.experiment.generations
             due = done or state.generation % self.experiment.evaluate_every == 0
             evaluation = self._evaluate() if due else None
             reached = until is not None and evaluation is not None and evaluation.returns.mean() >= until
-            if done or reached or stop:
+            if done or reached or over or stop:
                 break
             record = _generation(self.experiment, self.engine, self.pool, state, evaluation)
             state.seconds += time.perf_counter() - started
@@ -208,6 +214,7 @@ class _Training:
             if self.folder:
                 self.folder.save_checkpoint(state.to_checkpoint(self.experiment))
             self.report(record)
+            over = limit.left() <= 0
         self._note(_final_record(self.experiment, state, evaluation or self._evaluate()))
 
     def _evaluate(self) -> Outcome:
@@ -361,6 +368,11 @@ def _take_back(folder: RunFolder, made: list[Path]) -> None:
             file.unlink()
         for path in made:
             path.rmdir()
+
+
+def steps_of(experiment: Experiment) -> str:
+    """What its `env_steps` count."""
+    return "images" if isinstance(get_task(experiment.task), ClassifyTask) else "env steps"
 
 
 def _nothing(*unheard: Any) -> None:

@@ -118,6 +118,22 @@ def test_end_by_until_says_so_and_how_to_go_on(rsrp_lava):
     assert "after 1 generation, " in done.err
 
 
+def test_end_by_max_time_says_so_and_how_to_go_on(rsrp_lava):
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--until", 500, "--max-time", "0.001 s", "--out", "a b")
+    assert done.code == 0
+    again = "continue with: rsrp-lava train --resume 'a b' --until 500 --max-time '0.001 s'"
+    assert f"--max-time 0.001 s has passed; {again}\n" in done.err
+    assert "generation 1/2  " in done.err
+    assert "  0:00 left" in done.err
+    assert "after 1 generation, " in done.err
+    done = rsrp_lava("train", "--resume", "a b", "--max-time", "1h", "--json")
+    assert (done.code, json.loads(done.out)["generations"]) == (0, 2)
+    assert "has passed" not in done.err
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--generations", 9, "--until", 1, "--max-time", "1h", "--out", "c")
+    assert "--until 1 is reached" in done.err
+    assert "has passed" not in done.err
+
+
 def test_until_that_cannot_be_reached_is_warned_about(rsrp_lava):
     warning = "warning: --until 501 is above 500, the return of a perfect cartpole episode; all generations will be trained"
     assert warning in rsrp_lava("train", "--config", "tiny.yaml", "--until", 501, "--out", "a").err
@@ -346,6 +362,8 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --p-bits 33", "p_bits: 33 — input should be less than or equal to 32"),
         ("train cartpole --p-bits 8.5", "p_bits: 8.5 — must be a whole number"),
         ("train cartpole --until nan", "until: nan is no return that could be reached; give a number"),
+        ("train cartpole --max-time soon", "max_time: 'soon' is no length of time above 0; give seconds, or text such as"),
+        ("train --resume run --max-time 0", "max_time: '0' is no length of time above 0"),
         ("train cartpole --threads 0", "threads: 0 is not possible; this machine gives this process"),
         ("train cartpole --threads 100000", f"choose 1 to {available_threads()}, or leave the option out to use all"),
         ("train cartpole --config missing.yaml", "missing.yaml: cannot be read (no such file or directory)"),
@@ -384,13 +402,14 @@ def refuse(rsrp_lava, files, *arguments):
         ("plot run -o curves.jpg", "curves.jpg: pictures are written as .png, .pdf or .svg; choose another name (-o)"),
         ("train cartpole --config outside.yaml", "threads: is no setting; give it to train, as --threads or threads="),
         ("train cartpole --config outside.yaml", "until: is no setting; give it to train, as --until or until="),
+        ("train cartpole --config outside.yaml", "max_time: is no setting; give it to train, as --max-time or max_time="),
         ("train cartpole --config five.yaml", "network: 5 — must hold settings, such as {n_neurons: 256}"),
     ],
 )
 def test_bad_input_is_one_message(rsrp_lava, files, run, arguments, expected):
     Path("binary").write_bytes(b"\xff\xfe\x00")
     Path("folder.png").mkdir()
-    Path("outside.yaml").write_text("threads: 2\nuntil: 500")
+    Path("outside.yaml").write_text("threads: 2\nuntil: 500\nmax_time: 1h")
     Path("five.yaml").write_text("network: 5")
     Path("list.yaml").write_text("- population")
     Path("typo.yaml").write_text("network: {n_neuron: 3}")

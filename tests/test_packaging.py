@@ -24,6 +24,7 @@ MAPPED = ("processes", "hardware_profiles", "tasks")
 # anything but cli, which only __main__ may.
 MAY_IMPORT = {
     "errors": set(),
+    "durations": {"errors"},
     "kernels": set(),
     "network": {"errors"},
     "hardware_profiles": {"errors"},
