@@ -64,6 +64,7 @@ def _program(
 _JSON = typer.Option("--json", help="Print one JSON object as the last line of stdout.")
 _THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
 _MAX_TIME = "Stop after the generation in which this call has trained for so long: seconds, or as 90s, 30m, 1.5h, 1h30m."
+_TENSORBOARD = "Also write scalars for TensorBoard, into the run's folder `tensorboard` (needs the extra tensorboard)."
 
 
 def _setting(field: str, kind: str = "", *names: str) -> Any:
@@ -123,6 +124,7 @@ def train(
     threads: Annotated[int | None, _THREADS] = None,
     until: Annotated[float | None, typer.Option(help="Stop when the evaluation mean reaches this return.")] = None,
     max_time: Annotated[str | None, typer.Option(metavar="TIME", help=_MAX_TIME)] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help=_TENSORBOARD)] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Train a network from reward alone.
@@ -181,8 +183,9 @@ def train(
         max_time=max_time,
         threads=threads,
         progress=True,
+        tensorboard=tensorboard,
     )
-    _report(result, until, max_time)
+    _report(result, until, max_time, tensorboard)
     if as_json:
         _print(json.dumps(result.summary))
     if result.stopped_by is not None:
@@ -208,13 +211,14 @@ def _new_folder(experiment: Experiment) -> Path:
     return Path("runs") / f"{experiment.task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _report(result: Result, until: float | None, max_time: str | None) -> None:
+def _report(result: Result, until: float | None, max_time: str | None, tensorboard: bool) -> None:
     summary = result.summary
     score, generations = summary["final_eval_return"], counted(summary["generations"], "generation")
     again = f"continue with: rsrp-lava train --resume {shlex.quote(str(result.run))}"
     unfinished = summary["generations"] < result.experiment.generations
     also = "" if until is None else f" --until {until:.15g}"  # no run remembers these
     also += "" if max_time is None else f" --max-time {shlex.quote(max_time)}"
+    also += " --tensorboard" * tensorboard
     if result.stopped_by is not None:
         _say(f"stopped after generation {summary['generations']}; {again}{also}")
     elif until is not None and score >= until and unfinished:

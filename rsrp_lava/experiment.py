@@ -45,7 +45,7 @@ _OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
 
 
 #: What is given to `train` instead of being a setting.
-_GIVEN_TO_TRAIN = ("threads", "until", "max_time", "out", "resume")
+_GIVEN_TO_TRAIN = ("threads", "until", "max_time", "tensorboard", "out", "resume")
 #: In place of pydantic's words for a mistake, by its type.
 _WORDS = {
     "int_parsing": "must be a whole number in digits, such as 16",

@@ -1,4 +1,4 @@
-"""A run on disk: `config.yaml`, `metrics.jsonl`, `checkpoint.npz`, `curves.png`, and `lock`.
+"""A run on disk: `config.yaml`, `metrics.jsonl`, `checkpoint.npz`, `curves.png`, `lock`, and `tensorboard/` if asked for.
 
 Every file is replaced as a whole or appended to, so that a kill at any moment leaves a run that can be resumed: the
 checkpoint is written beside the old one, flushed, and renamed over it; metrics past the checkpoint are cut off on resume.
@@ -32,6 +32,7 @@ from rsrp_lava.experiment import Experiment, read_yaml
 FORMAT_VERSION = 1
 
 CONFIG, METRICS, CHECKPOINT, CURVES = "config.yaml", "metrics.jsonl", "checkpoint.npz", "curves.png"
+TENSORBOARD = "tensorboard"
 #: Holds the number of the process that trains here, or last did; what counts is the operating system's lock on it.
 LOCK = "lock"
 
@@ -183,7 +184,7 @@ class RunFolder:
 
     def lock(self) -> None:
         """Take the folder for writing, until `close`; `RunFolderError` if another process has it."""
-        with self._writing(LOCK) as path:
+        with self.writing(LOCK) as path:
             self._lock = take_lock(path)
 
     def close(self) -> None:
@@ -194,13 +195,13 @@ class RunFolder:
 
     def save_experiment(self, experiment: Experiment) -> None:
         """Record a changed number of generations or engine."""
-        with self._writing(CONFIG) as path:
+        with self.writing(CONFIG) as path:
             replace_file(path, experiment.to_yaml().encode())
         self.experiment = experiment
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint beside the old one and put it in its place."""
-        with self._writing(CHECKPOINT) as path:
+        with self.writing(CHECKPOINT) as path:
             replace_file(path, _to_bytes(checkpoint))
 
     def load_checkpoint(self) -> Checkpoint:
@@ -236,7 +237,7 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one generation's record, a line of JSON; flushed to disk, so that no checkpoint counts a line that is not."""
-        with self._writing(METRICS) as path, open(path, "ab") as file:
+        with self.writing(METRICS) as path, open(path, "ab") as file:
             file.write((json.dumps(record) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
@@ -263,19 +264,19 @@ class RunFolder:
     def cut_metrics(self, generation: int) -> None:
         """Drop records of generations that the checkpoint does not know, before they are played again."""
         kept = [record for record in self.read_metrics() if record["generation"] < generation]
-        with self._writing(METRICS) as path:
+        with self.writing(METRICS) as path:
             replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def save_picture(self, draw: Callable[[io.BytesIO], None]) -> None:
         """Write the run's learning curves, drawn as PNG by `draw`."""
         buffer = io.BytesIO()
         draw(buffer)
-        with self._writing(CURVES) as path:
+        with self.writing(CURVES) as path:
             replace_file(path, buffer.getvalue())
 
     @contextmanager
-    def _writing(self, name: str) -> Iterator[Path]:
-        """The path of a file about to be written; what stops that becomes a `RunFolderError`."""
+    def writing(self, name: str) -> Iterator[Path]:
+        """The path of a file or folder about to be written; what stops that becomes a `RunFolderError`."""
         try:
             yield self.path / name
         except OSError as error:

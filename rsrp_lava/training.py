@@ -26,7 +26,7 @@ from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_credit, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
 from rsrp_lava.network import LayeredNetwork, Network, Projection, ReleaseProbabilities, release_sha256
-from rsrp_lava.run_folder import Checkpoint, RunFolder
+from rsrp_lava.run_folder import TENSORBOARD, Checkpoint, RunFolder
 from rsrp_lava.tasks import ClassifyTask, get_task
 
 #: One generation's record: a line of metrics.jsonl.
@@ -109,6 +109,7 @@ def train(
     max_time: float | str | None = None,
     threads: int | None = None,
     progress: Callable[[Record], None] | bool | None = None,
+    tensorboard: bool = False,
 ) -> Result:
     """Train a network from reward alone.
 
@@ -122,6 +123,7 @@ def train(
         1h30m). By the clock on the wall, without compiling and without the evaluation at the end
     threads : processors to use; all by default. The result does not depend on it
     progress : called with every generation's record; True draws progress on the terminal
+    tensorboard : also write scalars for TensorBoard, into RUN/tensorboard (needs the extra `tensorboard`)
 
     Ctrl-C (SIGINT) and SIGTERM end training after the generation in flight, with everything saved; a second one at once.
     The Lava engine gives that generation up.
@@ -135,10 +137,15 @@ def train(
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
     limit = TimeLimit(None if max_time is None else to_seconds("max_time", max_time))
+    if tensorboard:
+        from rsrp_lava.reporting.tensorboard import Scalars, require_tensorboard
+
+        require_tensorboard(in_folder=out is not None or resume is not None)
     pool = Threads(threads)
     engine = open_engine(experiment, pool)
     folder: RunFolder | None = None
     close_progress: Callable[[], None] = _nothing
+    close_scalars: Callable[[], None] = _nothing
     announce_stop: Callable[[str], None] = _nothing
     made = [] if out is None else [path for path in (Path(out), *Path(out).parents) if not os.path.exists(path)]
     try:
@@ -156,12 +163,17 @@ def train(
             training = _Training(experiment, engine, pool, folder, state, metrics, progress or _nothing)
             with suppress(Interrupted):
                 training.prepare(resume is not None, made)
+                if folder and tensorboard:
+                    with folder.writing(TENSORBOARD) as path:
+                        training.scalars = Scalars(path, metrics, state.generation)
+                    close_scalars = training.scalars.close
                 training.run(stop, until, limit)
         engine.close()  # a graph would compete with the drawing for the processors
         if folder and metrics:
             _draw_curves(folder)
     finally:
         close_progress()
+        close_scalars()
         engine.close()
         if folder:
             folder.close()
@@ -181,6 +193,7 @@ class _Training:
     state: State
     metrics: list[Record]
     report: Callable[[Record], None]
+    scalars: Callable[[Record], None] | None = None
     compile_seconds: float = 0.0
 
     def prepare(self, resumed: bool, made: list[Path]) -> None:
@@ -226,6 +239,9 @@ class _Training:
         self.metrics.append(record)
         if self.folder:
             self.folder.append_metrics(record)
+            if self.scalars:
+                with self.folder.writing(TENSORBOARD):
+                    self.scalars(record)
 
 
 def _compile(experiment: Experiment, engine: Engine, state: State) -> float:

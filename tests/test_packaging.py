@@ -109,7 +109,7 @@ def test_wheel_holds_the_library_and_nothing_else(tmp_path):
 
 
 def test_importing_the_library_stays_light(tmp_path):
-    code = "import sys, rsrp_lava; print(*sys.modules.keys() & {'lava', 'matplotlib', 'gymnasium'})"
+    code = "import sys, rsrp_lava; print(*sys.modules.keys() & {'lava', 'matplotlib', 'gymnasium', 'tensorboardX'})"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
@@ -184,8 +184,8 @@ def test_library_does_not_print():
     assert not prints
 
 
-#: Where the time of the day is meant: in the name of a run folder.
-TELL_THE_DAY = {"cli"}
+#: Where the time of the day is meant: in the name of a run folder, and in TensorBoard's events.
+TELL_THE_DAY = {"cli", "reporting.tensorboard"}
 
 
 def tells_the_day(node: ast.AST) -> bool:
