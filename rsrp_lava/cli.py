@@ -8,6 +8,8 @@ import os
 import secrets
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +36,7 @@ from rsrp_lava.studies import AXES, STUDIES, ClassifyingOptions, QuantizationOpt
 from rsrp_lava.studies import study as run_study
 from rsrp_lava.training import Result
 from rsrp_lava.training import train as train_experiment
+from rsrp_lava.watching import watch as watch_run
 
 app = typer.Typer(
     help="Spiking networks that learn from reward alone, through the release probabilities of their synapses.",
@@ -248,6 +251,19 @@ def evaluate(
         )
     if as_json:
         _print(json.dumps(report))
+
+
+@app.command(epilog="Examples:\n\n`rsrp-lava watch runs/adam`\n\n`rsrp-lava watch runs/adam --once`")
+def watch(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    once: Annotated[bool, typer.Option("--once", help="Print the present state and end.")] = False,
+) -> None:
+    """Follow a run that trains in another terminal, as its own progress does, until nobody trains it any more.
+
+    It only reads. Ctrl-C ends watching, not training.
+    """
+    with _to_stdout():
+        watch_run(run, once=once)
 
 
 @app.command(epilog="Example: `rsrp-lava plot runs/seed0 runs/seed1 runs/seed2 -o curves.png`")
@@ -487,9 +503,15 @@ def _table(lines: dict[str, str]) -> None:
 
 
 def _print(text: str) -> None:
-    """To stdout. A reader that went away is typer's to handle; a full disk is an error of ours."""
-    try:
+    with _to_stdout():
         print(text, flush=True)
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Where stdout is written. A reader that went away is typer's to handle; a full disk is an error of ours."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

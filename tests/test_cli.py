@@ -282,7 +282,7 @@ def test_lists_have_one_line_each(rsrp_lava):
 
 
 def test_every_help_has_an_example(rsrp_lava):
-    commands = ["train", "evaluate", "plot", "deploy", "map", "tasks", "rules", "profiles", "study"]
+    commands = ["train", "evaluate", "watch", "plot", "deploy", "map", "tasks", "rules", "profiles", "study"]
     overview = rsrp_lava("--help").out
     assert re.findall(r"^│ (\w+) ", overview, re.MULTILINE)[-len(commands) :] == commands
     for arguments in ([], *([command] for command in commands), ["study", "quantization"]):
@@ -301,7 +301,9 @@ def test_paths_with_spaces_and_letters_of_any_language(rsrp_lava):
     assert Path("das bild.png").exists()
 
 
-@pytest.mark.parametrize("command", [["tasks"], ["--help"], ["plot", "{run}"], ["evaluate", "{run}", "--json"]])
+@pytest.mark.parametrize(
+    "command", [["tasks"], ["--help"], ["plot", "{run}"], ["evaluate", "{run}", "--json"], ["watch", "{run}"]]
+)
 def test_reader_that_goes_away_gets_no_traceback(run, tmp_path, command):
     """As in `rsrp-lava tasks | true`."""
     reader, writer = os.pipe()
@@ -313,11 +315,12 @@ def test_reader_that_goes_away_gets_no_traceback(run, tmp_path, command):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_stdout_on_a_full_disk_is_an_error(run):
+@pytest.mark.parametrize("command", [["evaluate", "{run}", "--json"], ["watch", "{run}"]])
+def test_stdout_on_a_full_disk_is_an_error(run, command):
     with open("/dev/full", "w") as full:
-        done = process("evaluate", run, "--json", stdout=full)
+        done = process(*(word.format(run=run) for word in command), stdout=full)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[1:] == [
+    assert [line for line in done.stderr.splitlines() if not line.startswith("cartpole: ")] == [
         "error: standard output: cannot be written (No space left on device); make room, or print elsewhere"
     ]
 
@@ -392,6 +395,8 @@ def refuse(rsrp_lava, files, *arguments):
         ("evaluate run --episodes 99999999999", "episodes: 99999999999 must be between 1 and 1048576"),
         ("evaluate run --seed -1", "seed: -1 must be between 0 and"),
         ("evaluate run --threads 100000", "threads: 100000 is not possible"),
+        ("watch missing", "missing: no such folder; give the folder that training reported"),
+        ("watch .", ".: holds no run (no config.yaml)"),
         ("plot run missing", "missing: no such folder"),
         (
             "plot run -o missing/curves.png",
