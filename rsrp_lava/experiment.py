@@ -46,7 +46,7 @@ _OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
 
 
 #: What is given to `train` instead of being a setting.
-_GIVEN_TO_TRAIN = ("threads", "workers", "until", "out", "resume")
+_GIVEN_TO_TRAIN = ("threads", "workers", "until", "max_time", "tensorboard", "out", "resume")
 #: In place of pydantic's words for a mistake, by its type.
 _WORDS = {
     "int_parsing": "must be a whole number in digits, such as 16",
@@ -401,7 +401,7 @@ def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{known[close[0]]}'?" if close else f"known: {', '.join(known.values())}"
         if path in _GIVEN_TO_TRAIN:
-            return f"{path}: ", f"is no setting; give it to train, as --{path} or {path}="
+            return f"{path}: ", f"is no setting; give it to train, as --{path.replace('_', '-')} or {path}="
         return f"{path}: ", f"no such setting; {hint}"
     if mistake["type"] == "value_error":
         return "", str(mistake["ctx"]["error"])
