@@ -173,10 +173,14 @@ class _Fields(BaseModel):
         task = self.build_task()
         if isinstance(task, ClassifyTask):
             spiking = self.layers.neurons == "lif"
-            for name in ("engine", "reservoir") if spiking else ("engine", "profile", "reservoir", "network"):
+            if self.engine == "lava":
+                raise ValueError(
+                    f"engine: {self.task} is classified in batches of images, which engine lava has not; leave engine out"
+                )
+            for name in ("reservoir",) if spiking else ("profile", "reservoir", "network"):
                 if getattr(self, name) != _Fields.model_fields[name].default:
-                    why = "in batches of images, by engine fused" if spiking else "by networks without spikes"
-                    way_out = "" if spiking or name == "engine" else ", or set layers.neurons to lif"
+                    why = "in batches of images" if spiking else "by networks without spikes"
+                    way_out = "" if spiking else ", or set layers.neurons to lif"
                     raise ValueError(f"{name}: {self.task} is classified {why}; leave {name} out{way_out}")
             scope, kind = self.hardware.release.scope, self.hardware.release.generator.kind
             if (scope, kind) != ("synapse", "counter"):

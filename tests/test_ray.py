@@ -10,13 +10,13 @@ import time
 import numpy as np
 import pytest
 
-ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
-
 from rsrp_lava import Experiment, train
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError
+
+ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
 
 SMALL = Experiment(population=64, generations=3, evaluation_episodes=16, seed=5, network={"n_neurons": 64})
 
