@@ -506,7 +506,8 @@ _classifier_study("ei", AXES["ei"], "mnist --ei none,1:1,'1:1 mirrored' -o studi
 @app.command("tasks", epilog="Example: `rsrp-lava tasks`")
 def list_tasks() -> None:
     """List the tasks there are."""
-    _table({name: tasks.get_task(name).summary for name in tasks.task_names()})
+    any_other = "any environment of Gymnasium, or gym:MODULE:ID of a module's (docs/gym.md)"
+    _table({name: tasks.get_task(name).summary for name in tasks.task_names()} | {"gym:ID": any_other})
 
 
 @app.command("rules", epilog="Example: `rsrp-lava rules`")
