@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -240,7 +241,8 @@ def _pairs(option: str, pairs: list[str] | None) -> dict[str, Any] | None:
 
 def _new_folder(experiment: Experiment) -> Path:
     """A folder in runs/ that no run has, also if another one starts in the same second."""
-    return Path("runs") / f"{experiment.task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    task = re.sub(r"[^\w.-]+", "-", experiment.task)  # gym:module:ID, ALE/…
+    return Path("runs") / f"{task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _report(result: Result, until: float | None, max_time: str | None, tensorboard: bool) -> None:

@@ -289,6 +289,7 @@ class Experiment(_Fields):
         if self.profile != "ideal" or self.profile_overrides:
             overrides = (f"{path.split('.')[-1]} = {value}" for path, value in self.profile_overrides.items())
             parts.append(" ".join([Path(self.profile).stem, *overrides]))
+        parts += [f"{name} = {value}" for name, value in _flat(self.environment.deciding).items()]
         return ", ".join(parts)
 
     def build_network(self) -> Network | LayeredNetwork:
