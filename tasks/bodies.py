@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -359,6 +360,12 @@ def _load(id: str, xml: str) -> Any:
         import mujoco
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise ExperimentError(f"task gym:{id}: needs MuJoCo ({error}); pip install 'rsrp-lava[mujoco]'") from None
+    except Exception as error:  # it looks for OpenGL when it is imported
+        way = os.environ.get("MUJOCO_GL", "")
+        raise ExperimentError(
+            f"task gym:{id}: MuJoCo cannot be imported ({type(error).__name__}: {error}); unset MUJOCO_GL ({way}), or "
+            "install what it names"
+        ) from None
     folder = Path(mujoco.__file__).parent
     library = next((path for pattern in ("libmujoco*", "mujoco.dll") for path in sorted(folder.glob(pattern))), None)
     if library is None:
