@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import binary_layer, classifier, memory, network, synapses
+from benchmarks import binary_layer, bodies, classifier, memory, network, synapses
 from rsrp_lava.engines.threads import available_threads
 
 
@@ -35,6 +35,8 @@ def main() -> None:
             synapses.credit,
             binary_layer.forward,
             classifier.generation,
+            bodies.network_call,
+            bodies.humanoid,
         ):
             for row in measure(arguments.threads, arguments.rounds):
                 table.add_row(*row)

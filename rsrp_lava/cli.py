@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import secrets
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +38,7 @@ from rsrp_lava.studies import AXES, STUDIES, ClassifyingOptions, QuantizationOpt
 from rsrp_lava.studies import study as run_study
 from rsrp_lava.training import Result
 from rsrp_lava.training import train as train_experiment
+from rsrp_lava.watching import watch as watch_run
 
 app = typer.Typer(
     help="Spiking networks that learn from reward alone, through the release probabilities of their synapses.",
@@ -64,6 +68,8 @@ def _program(
 
 _JSON = typer.Option("--json", help="Print one JSON object as the last line of stdout.")
 _THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
+_MAX_TIME = "Stop after the generation in which this call has trained for so long: seconds, or as 90s, 30m, 1.5h, 1h30m."
+_TENSORBOARD = "Also write scalars for TensorBoard, into the run's folder `tensorboard` (needs the extra tensorboard)."
 
 
 def _setting(field: str, kind: str = "", *names: str) -> Any:
@@ -95,7 +101,7 @@ def _nested(model: type[BaseModel], of: str, field: str, kind: str, *names: str)
     "`rsrp-lava train cartpole --until 500`\n\n"
     "`rsrp-lava train digits --hidden 64`\n\n"
     "`rsrp-lava train cartpole --population 2048 --optimizer adam --learning-rate 0.15 --out runs/adam`\n\n"
-    "`rsrp-lava train --resume runs/adam --generations 200`"
+    "`rsrp-lava train --resume runs/adam --generations 200 --max-time 1h30m`"
 )
 def train(
     task: Annotated[str | None, typer.Argument(help="What to learn: see `rsrp-lava tasks`.", show_default=False)] = None,
@@ -138,6 +144,8 @@ def train(
     threads: Annotated[int | None, _THREADS] = None,
     workers: Annotated[int | None, typer.Option(help="Workers of engine ray; by default all the cluster has.")] = None,
     until: Annotated[float | None, typer.Option(help="Stop when the evaluation mean reaches this return.")] = None,
+    max_time: Annotated[str | None, typer.Option(metavar="TIME", help=_MAX_TIME)] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help=_TENSORBOARD)] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Train a network from reward alone.
@@ -198,9 +206,17 @@ def train(
             "all generations will be trained"
         )
     result = train_experiment(
-        experiment, out=out, resume=resume, until=until, threads=threads, workers=workers, progress=True
+        experiment,
+        out=out,
+        resume=resume,
+        until=until,
+        max_time=max_time,
+        threads=threads,
+        workers=workers,
+        progress=True,
+        tensorboard=tensorboard,
     )
-    _report(result, until)
+    _report(result, until, max_time, tensorboard)
     if as_json:
         _print(json.dumps(result.summary))
     if result.stopped_by is not None:
@@ -226,18 +242,24 @@ def _pairs(option: str, pairs: list[str] | None) -> dict[str, Any] | None:
 
 def _new_folder(experiment: Experiment) -> Path:
     """A folder in runs/ that no run has, also if another one starts in the same second."""
-    return Path("runs") / f"{experiment.task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    task = re.sub(r"[^\w.-]+", "-", experiment.task)  # gym:module:ID, ALE/…
+    return Path("runs") / f"{task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _report(result: Result, until: float | None) -> None:
+def _report(result: Result, until: float | None, max_time: str | None, tensorboard: bool) -> None:
     summary = result.summary
     score, generations = summary["final_eval_return"], counted(summary["generations"], "generation")
     again = f"continue with: rsrp-lava train --resume {shlex.quote(str(result.run))}"
+    unfinished = summary["generations"] < result.experiment.generations
+    also = "" if until is None else f" --until {until:.15g}"  # no run remembers these
+    also += "" if max_time is None else f" --max-time {shlex.quote(max_time)}"
+    also += " --tensorboard" * tensorboard
     if result.stopped_by is not None:
-        goal = "" if until is None else f" --until {until:.15g}"  # no run remembers it
-        _say(f"stopped after generation {summary['generations']}; {again}{goal}")
-    elif until is not None and score >= until and summary["generations"] < result.experiment.generations:
+        _say(f"stopped after generation {summary['generations']}; {again}{also}")
+    elif until is not None and score >= until and unfinished:
         _say(f"--until {until:g} is reached; {again}")
+    elif max_time is not None and unfinished:
+        _say(f"--max-time {max_time} has passed; {again}{also}")
     evaluated = "not evaluated" if score is None else f"evaluation {shown_return(score, summary['eval_std'])}"
     _say(f"{evaluated} after {generations}, {summary['seconds']:.1f} s; run folder: {result.run}")
 
@@ -261,6 +283,19 @@ def evaluate(
         )
     if as_json:
         _print(json.dumps(report))
+
+
+@app.command(epilog="Examples:\n\n`rsrp-lava watch runs/adam`\n\n`rsrp-lava watch runs/adam --once`")
+def watch(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    once: Annotated[bool, typer.Option("--once", help="Print the present state and end.")] = False,
+) -> None:
+    """Follow a run that trains in another terminal, as its own progress does, until nobody trains it any more.
+
+    It only reads. Ctrl-C ends watching, not training.
+    """
+    with _to_stdout():
+        watch_run(run, once=once)
 
 
 @app.command(epilog="Example: `rsrp-lava plot runs/seed0 runs/seed1 runs/seed2 -o curves.png`")
@@ -503,7 +538,8 @@ _classifier_study("ei", AXES["ei"], "mnist --ei none,1:1,'1:1 mirrored' -o studi
 @app.command("tasks", epilog="Example: `rsrp-lava tasks`")
 def list_tasks() -> None:
     """List the tasks there are."""
-    _table({name: tasks.get_task(name).summary for name in tasks.task_names()})
+    any_other = "any environment of Gymnasium, or gym:MODULE:ID of a module's (docs/gym.md)"
+    _table({name: tasks.get_task(name).summary for name in tasks.task_names()} | {"gym:ID": any_other})
 
 
 @app.command("rules", epilog="Example: `rsrp-lava rules`")
@@ -529,9 +565,15 @@ def _table(lines: dict[str, str]) -> None:
 
 
 def _print(text: str) -> None:
-    """To stdout. A reader that went away is typer's to handle; a full disk is an error of ours."""
-    try:
+    with _to_stdout():
         print(text, flush=True)
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Where stdout is written. A reader that went away is typer's to handle; a full disk is an error of ours."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -46,7 +46,7 @@ _OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
 
 
 #: What is given to `train` instead of being a setting.
-_GIVEN_TO_TRAIN = ("threads", "workers", "until", "out", "resume")
+_GIVEN_TO_TRAIN = ("threads", "workers", "until", "max_time", "tensorboard", "out", "resume")
 #: In place of pydantic's words for a mistake, by its type.
 _WORDS = {
     "int_parsing": "must be a whole number in digits, such as 16",
@@ -173,10 +173,14 @@ class _Fields(BaseModel):
         task = self.build_task()
         if isinstance(task, ClassifyTask):
             spiking = self.layers.neurons == "lif"
-            for name in ("engine", "reservoir") if spiking else ("engine", "profile", "reservoir", "network"):
+            if self.engine == "lava":
+                raise ValueError(
+                    f"engine: {self.task} is classified in batches of images, which engine lava has not; leave engine out"
+                )
+            for name in ("reservoir",) if spiking else ("profile", "reservoir", "network"):
                 if getattr(self, name) != _Fields.model_fields[name].default:
-                    why = "in batches of images, by engine fused" if spiking else "by networks without spikes"
-                    way_out = "" if spiking or name == "engine" else ", or set layers.neurons to lif"
+                    why = "in batches of images" if spiking else "by networks without spikes"
+                    way_out = "" if spiking else ", or set layers.neurons to lif"
                     raise ValueError(f"{name}: {self.task} is classified {why}; leave {name} out{way_out}")
             scope, kind = self.hardware.release.scope, self.hardware.release.generator.kind
             if (scope, kind) != ("synapse", "counter"):
@@ -285,6 +289,7 @@ class Experiment(_Fields):
         if self.profile != "ideal" or self.profile_overrides:
             overrides = (f"{path.split('.')[-1]} = {value}" for path, value in self.profile_overrides.items())
             parts.append(" ".join([Path(self.profile).stem, *overrides]))
+        parts += [f"{name} = {value}" for name, value in _flat(self.environment.deciding).items()]
         return ", ".join(parts)
 
     def build_network(self) -> Network | LayeredNetwork:
@@ -401,7 +406,7 @@ def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{known[close[0]]}'?" if close else f"known: {', '.join(known.values())}"
         if path in _GIVEN_TO_TRAIN:
-            return f"{path}: ", f"is no setting; give it to train, as --{path} or {path}="
+            return f"{path}: ", f"is no setting; give it to train, as --{path.replace('_', '-')} or {path}="
         return f"{path}: ", f"no such setting; {hint}"
     if mistake["type"] == "value_error":
         return "", str(mistake["ctx"]["error"])

@@ -1,4 +1,4 @@
-"""A run on disk: `config.yaml`, `metrics.jsonl`, `checkpoint.npz`, `curves.png`, and `lock`.
+"""A run on disk: `config.yaml`, `metrics.jsonl`, `checkpoint.npz`, `curves.png`, `lock`, and `tensorboard/` if asked for.
 
 Every file is replaced as a whole or appended to, so that a kill at any moment leaves a run that can be resumed: the
 checkpoint is written beside the old one, flushed, and renamed over it; metrics past the checkpoint are cut off on resume.
@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,8 +33,11 @@ from rsrp_lava.experiment import Experiment, read_yaml
 FORMAT_VERSION = 1
 
 CONFIG, METRICS, CHECKPOINT, CURVES = "config.yaml", "metrics.jsonl", "checkpoint.npz", "curves.png"
+TENSORBOARD = "tensorboard"
 #: Holds the number of the process that trains here, or last did; what counts is the operating system's lock on it.
 LOCK = "lock"
+#: Seconds for which a lock may be taken before its taker counts as a trainer: `RunFolder.is_free` holds it for microseconds.
+_LOCK_PATIENCE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def take_lock(path: Path, doing: str = "trains in this folder") -> int | None:
         return None
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_soon(lock)
     except BlockingIOError:
         owner = os.read(lock, 20).decode(errors="replace")
         os.close(lock)
@@ -116,6 +120,18 @@ def take_lock(path: Path, doing: str = "trains in this folder") -> int | None:
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
     return lock
+
+
+def _lock_soon(lock: int) -> None:
+    """Lock the descriptor's file; `BlockingIOError` if another one keeps it."""
+    patience = time.perf_counter() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.perf_counter() >= patience:
+                raise
+        time.sleep(0.005)
 
 
 def _out_of_order(path: Path, problem: str, way_out: str) -> CheckpointError:
@@ -183,7 +199,7 @@ class RunFolder:
 
     def lock(self) -> None:
         """Take the folder for writing, until `close`; `RunFolderError` if another process has it."""
-        with self._writing(LOCK) as path:
+        with self.writing(LOCK) as path:
             self._lock = take_lock(path)
 
     def close(self) -> None:
@@ -192,15 +208,38 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
+    def is_free(self) -> bool | None:
+        """Whether no process trains here; None where the system cannot tell. Needs no right to write.
+
+        A lock can only be asked for by taking it: a shared one, given back at once, for which `take_lock` waits.
+        """
+        if fcntl is None:
+            return None
+        try:
+            lock = os.open(self.path / LOCK, os.O_RDONLY)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system that knows no locks
+            return None
+        finally:
+            os.close(lock)
+        return True
+
     def save_experiment(self, experiment: Experiment) -> None:
         """Record a changed number of generations or engine."""
-        with self._writing(CONFIG) as path:
+        with self.writing(CONFIG) as path:
             replace_file(path, experiment.to_yaml().encode())
         self.experiment = experiment
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint beside the old one and put it in its place."""
-        with self._writing(CHECKPOINT) as path:
+        with self.writing(CHECKPOINT) as path:
             replace_file(path, _to_bytes(checkpoint))
 
     def load_checkpoint(self) -> Checkpoint:
@@ -236,46 +275,31 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one generation's record, a line of JSON; flushed to disk, so that no checkpoint counts a line that is not."""
-        with self._writing(METRICS) as path, open(path, "ab") as file:
+        with self.writing(METRICS) as path, open(path, "ab") as file:
             file.write((json.dumps(record) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All records so far; a last line cut short by a crash is left out."""
-        path = self.path / METRICS
-        try:
-            *lines, _ = path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RunFolderError(f"{path}: cannot be read ({_reason(error)}); restore it or start a new run") from None
-        records = []
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line)
-                record["generation"], record["evaluation_return" if "evaluation_return" in record else "sampled_return"]
-            except (ValueError, TypeError, KeyError):
-                raise RunFolderError(f"{path}: line {number} is no record; restore the file or start a new run") from None
-            records.append(record)
-        return records
+        return MetricsReader(self.path).read()
 
     def cut_metrics(self, generation: int) -> None:
         """Drop records of generations that the checkpoint does not know, before they are played again."""
         kept = [record for record in self.read_metrics() if record["generation"] < generation]
-        with self._writing(METRICS) as path:
+        with self.writing(METRICS) as path:
             replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def save_picture(self, draw: Callable[[io.BytesIO], None]) -> None:
         """Write the run's learning curves, drawn as PNG by `draw`."""
         buffer = io.BytesIO()
         draw(buffer)
-        with self._writing(CURVES) as path:
+        with self.writing(CURVES) as path:
             replace_file(path, buffer.getvalue())
 
     @contextmanager
-    def _writing(self, name: str) -> Iterator[Path]:
-        """The path of a file about to be written; what stops that becomes a `RunFolderError`."""
+    def writing(self, name: str) -> Iterator[Path]:
+        """The path of a file or folder about to be written; what stops that becomes a `RunFolderError`."""
         try:
             yield self.path / name
         except OSError as error:
@@ -285,8 +309,55 @@ class RunFolder:
             ) from None
 
 
+class MetricsReader:
+    """Reads a run's metrics as they grow, from its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path / METRICS
+        self._start_over()
+        #: Whether the last `read` began at the first line again, as a resume had cut off what was read before.
+        self.cut = False
+
+    def _start_over(self) -> None:
+        self._read, self._last, self._number = 0, b"", 0  # bytes and lines read, and the last line
+
+    def read(self) -> list[dict[str, Any]]:
+        """Records since the last call; a last line that is not whole yet is left for the next one. No file: no records.
+
+        Raises `RunFolderError` for a line that is no record.
+        """
+        records = []
+        try:
+            with open(self._path, "rb") as file:  # one state of it: a resume puts another file in its place
+                file.seek(self._read - len(self._last))
+                self.cut = file.read(len(self._last)) != self._last
+                if self.cut:
+                    self._start_over()
+                    file.seek(0)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        self._read, self._last, self._number = self._read + len(line), line, self._number + 1
+                        records.append(_parse_record(self._path, self._number, line))
+        except FileNotFoundError:
+            self.cut = self._read > 0
+            self._start_over()
+        except OSError as error:
+            problem = f"cannot be read ({_reason(error)}); restore it or start a new run"
+            raise RunFolderError(f"{self._path}: {problem}") from None
+        return records
+
+
+def _parse_record(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        record["generation"], record["evaluation_return" if "evaluation_return" in record else "sampled_return"]
+    except (ValueError, TypeError, KeyError):
+        raise RunFolderError(f"{path}: line {number} is no record; restore the file or start a new run") from None
+    return record
+
+
 def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
-__all__ = ["Checkpoint", "RunFolder", "replace_file", "take_lock"]
+__all__ = ["Checkpoint", "MetricsReader", "RunFolder", "replace_file", "take_lock"]

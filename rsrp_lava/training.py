@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rsrp_lava.durations import TimeLimit, to_seconds
 from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
 from rsrp_lava.engines.threads import Threads
@@ -26,7 +27,7 @@ from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_credit, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
 from rsrp_lava.network import LayeredNetwork, Network, Projection, ReleaseProbabilities, release_sha256
-from rsrp_lava.run_folder import Checkpoint, RunFolder
+from rsrp_lava.run_folder import TENSORBOARD, Checkpoint, RunFolder
 from rsrp_lava.tasks import ClassifyTask
 
 #: One generation's record: a line of metrics.jsonl.
@@ -106,9 +107,11 @@ def train(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     until: float | None = None,
+    max_time: float | str | None = None,
     threads: int | None = None,
     workers: int | None = None,
     progress: Callable[[Record], None] | bool | None = None,
+    tensorboard: bool = False,
 ) -> Result:
     """Train a network from reward alone.
 
@@ -118,9 +121,12 @@ def train(
     out : folder for the run (config, metrics, checkpoint, curves); without it nothing is written
     resume : folder of a run to continue, instead of `out`
     until : stop as soon as the evaluation mean reaches this return
+    max_time : stop after the generation in which this call has trained for so long: seconds, or text (90s, 30m, 1.5h,
+        1h30m). By the clock on the wall, without compiling and without the evaluation at the end
     threads : processors to use; all by default. The result does not depend on it
     workers : of engine ray; by default one each processor of the cluster, also of those that join later
     progress : called with every generation's record; True draws progress on the terminal
+    tensorboard : also write scalars for TensorBoard, into RUN/tensorboard (needs the extra `tensorboard`)
 
     Ctrl-C (SIGINT) and SIGTERM end training after the generation in flight, with everything saved; a second one at once.
     The Lava engine gives that generation up.
@@ -133,19 +139,25 @@ def train(
         raise ExperimentError(f"experiment: {experiment!r} is no Experiment; write train(Experiment(task='cartpole'), …)")
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
+    limit = TimeLimit(None if max_time is None else to_seconds("max_time", max_time))
+    if tensorboard:
+        from rsrp_lava.reporting.tensorboard import Scalars, require_tensorboard
+
+        require_tensorboard(in_folder=out is not None or resume is not None)
     pool = Threads(threads)
     engine = open_engine(experiment, pool, workers=workers)
     folder: RunFolder | None = None
     close_progress: Callable[[], None] = _nothing
+    close_scalars: Callable[[], None] = _nothing
     announce_stop: Callable[[str], None] = _nothing
     made = [] if out is None else [path for path in (Path(out), *Path(out).parents) if not os.path.exists(path)]
     try:
         folder, state = _open_run(experiment, out, resume)
         if progress is True:
-            from rsrp_lava.reporting.progress import TerminalProgress
+            from rsrp_lava.reporting.progress import RunLine, TerminalProgress
 
-            steps = "images" if isinstance(experiment.build_task(), ClassifyTask) else "env steps"
-            progress = TerminalProgress(experiment.title, experiment.generations, steps=steps)
+            line = RunLine(experiment.generations, steps_of(experiment), limit.left)
+            progress = TerminalProgress(experiment.title, line)
             close_progress, announce_stop = progress.close, progress.stopping
         played = folder.read_metrics() if folder else []
         metrics = [record for record in played if record["generation"] < state.generation]
@@ -154,12 +166,17 @@ def train(
             training = _Training(experiment, engine, pool, folder, state, metrics, progress or _nothing)
             with suppress(Interrupted):
                 training.prepare(resume is not None, made)
-                training.run(stop, until)
+                if folder and tensorboard:
+                    with folder.writing(TENSORBOARD) as path:
+                        training.scalars = Scalars(path, metrics, state.generation)
+                    close_scalars = training.scalars.close
+                training.run(stop, until, limit)
         engine.close()  # a graph would compete with the drawing for the processors
         if folder and metrics:
             _draw_curves(folder)
     finally:
         close_progress()
+        close_scalars()
         engine.close()
         if folder:
             folder.close()
@@ -179,6 +196,7 @@ class _Training:
     state: State
     metrics: list[Record]
     report: Callable[[Record], None]
+    scalars: Callable[[Record], None] | None = None
     compile_seconds: float = 0.0
 
     def prepare(self, resumed: bool, made: list[Path]) -> None:
@@ -193,16 +211,17 @@ class _Training:
             self.folder.save_experiment(self.experiment)
             self.folder.cut_metrics(self.state.generation)
 
-    def run(self, stop: list[int], until: float | None) -> None:
-        """Train until all generations are done, `until` is reached, or `stop` holds a signal."""
-        state = self.state
+    def run(self, stop: list[int], until: float | None, limit: TimeLimit) -> None:
+        """Train until all generations are done, `until` is reached, the time is over, or `stop` holds a signal."""
+        state, over = self.state, False
+        limit.begin()
         while True:
             started = time.perf_counter()
             done = state.generation >= self.experiment.generations
             due = done or state.generation % self.experiment.evaluate_every == 0
             evaluation = self._evaluate() if due else None
             reached = until is not None and evaluation is not None and evaluation.valid.mean() >= until
-            if done or reached or stop:
+            if done or reached or over or stop:
                 break
             record = _generation(self.experiment, self.engine, self.pool, state, evaluation)
             state.seconds += time.perf_counter() - started
@@ -211,6 +230,7 @@ class _Training:
             if self.folder:
                 self.folder.save_checkpoint(state.to_checkpoint(self.experiment))
             self.report(record)
+            over = limit.left() <= 0
         self._note(_final_record(self.experiment, state, evaluation or self._evaluate()))
 
     def _evaluate(self) -> Outcome:
@@ -228,6 +248,9 @@ class _Training:
         self.metrics.append(record)
         if self.folder:
             self.folder.append_metrics(record)
+            if self.scalars:
+                with self.folder.writing(TENSORBOARD):
+                    self.scalars(record)
 
 
 def _compile(experiment: Experiment, engine: Engine, state: State) -> float:
@@ -377,6 +400,11 @@ def _take_back(folder: RunFolder, made: list[Path]) -> None:
             file.unlink()
         for path in made:
             path.rmdir()
+
+
+def steps_of(experiment: Experiment) -> str:
+    """What its `env_steps` count."""
+    return "images" if isinstance(experiment.build_task(), ClassifyTask) else "env steps"
 
 
 def _nothing(*unheard: Any) -> None:

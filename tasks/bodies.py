@@ -154,8 +154,8 @@ def _observe_double_pendulum(sizes: _Sizes) -> Any:
 
 def _observe_humanoid(sizes: _Sizes) -> Any:
     nq, nv, nbody = sizes.nq, sizes.nv, sizes.nbody
-    parts = ((QPOS, 2, nq), (QVEL, 0, nv), (CINERT, 10, 10 * nbody), (CVEL, 6, 6 * nbody))
-    parts = (*parts, (QFRC_ACTUATOR, 6, nv), (CFRC_EXT, 6, 6 * nbody))
+    moving = ((QPOS, 2, nq), (QVEL, 0, nv), (CINERT, 10, 10 * nbody), (CVEL, 6, 6 * nbody))
+    parts = (*moving, (QFRC_ACTUATOR, 6, nv), (CFRC_EXT, 6, 6 * nbody))
 
     @kernel
     def observe(state, observation):
@@ -323,6 +323,7 @@ def get_body(id: str) -> EpisodeTask | None:
     import gymnasium
 
     spec = gymnasium.spec(id)
+    assert spec.max_episode_steps
     return EpisodeTask(
         name=f"gym:{id}",
         summary=f"{body.summary} (MuJoCo; Gymnasium {id}, {spec.max_episode_steps} steps)",

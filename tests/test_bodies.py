@@ -98,6 +98,16 @@ def test_the_task_is_what_gymnasium_registered(body):
     assert task.max_steps == spec.max_episode_steps == 1000
 
 
+def test_a_body_that_becomes_unstable_leaves_no_file_behind(body, tmp_path, monkeypatch, capfd):
+    task, state, _ = body
+    monkeypatch.chdir(tmp_path)
+    task.reset(state.values, np.full(task.random_size, 0.5))
+    state.held[1].qvel[:] = 1e12
+    task.step(state.values, np.zeros(task.n_outputs, np.float32))
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
 def test_one_answer_with_any_number_of_threads():
     experiment = Experiment(
         task="gym:Hopper-v5", population=16, generations=2, evaluation_episodes=4, network={"n_neurons": 64}

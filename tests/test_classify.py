@@ -121,7 +121,7 @@ def test_until_counts_evaluations_only():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "lava"}, "engine: digits is classified by networks without spikes"),
+        ({"engine": "lava"}, "engine: digits is classified in batches of images"),
         ({"profile": "loihi2"}, "profile: digits is classified"),
         ({"reservoir": True}, "reservoir: digits is classified"),
         ({"network": {"n_neurons": 8}}, "network: digits is classified"),

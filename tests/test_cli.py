@@ -118,6 +118,22 @@ def test_end_by_until_says_so_and_how_to_go_on(rsrp_lava):
     assert "after 1 generation, " in done.err
 
 
+def test_end_by_max_time_says_so_and_how_to_go_on(rsrp_lava):
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--until", 500, "--max-time", "0.001 s", "--out", "a b")
+    assert done.code == 0
+    again = "continue with: rsrp-lava train --resume 'a b' --until 500 --max-time '0.001 s'"
+    assert f"--max-time 0.001 s has passed; {again}\n" in done.err
+    assert "generation 1/2  " in done.err
+    assert "  0:00 left" in done.err
+    assert "after 1 generation, " in done.err
+    done = rsrp_lava("train", "--resume", "a b", "--max-time", "1h", "--json")
+    assert (done.code, json.loads(done.out)["generations"]) == (0, 2)
+    assert "has passed" not in done.err
+    done = rsrp_lava("train", "--config", "tiny.yaml", "--generations", 9, "--until", 1, "--max-time", "1h", "--out", "c")
+    assert "--until 1 is reached" in done.err
+    assert "has passed" not in done.err
+
+
 def test_until_that_cannot_be_reached_is_warned_about(rsrp_lava):
     warning = "warning: --until 501 is above 500, the return of a perfect cartpole episode; all generations will be trained"
     assert warning in rsrp_lava("train", "--config", "tiny.yaml", "--until", 501, "--out", "a").err
@@ -267,7 +283,7 @@ def test_lists_have_one_line_each(rsrp_lava):
 
 
 def test_every_help_has_an_example(rsrp_lava):
-    commands = ["train", "evaluate", "plot", "deploy", "record", "map", "tasks", "rules", "profiles", "study"]
+    commands = ["train", "evaluate", "watch", "plot", "deploy", "record", "map", "tasks", "rules", "profiles", "study"]
     overview = rsrp_lava("--help").out
     assert re.findall(r"^│ (\w+) ", overview, re.MULTILINE)[-len(commands) :] == commands
     for arguments in ([], *([command] for command in commands), ["study", "quantization"]):
@@ -286,7 +302,9 @@ def test_paths_with_spaces_and_letters_of_any_language(rsrp_lava):
     assert Path("das bild.png").exists()
 
 
-@pytest.mark.parametrize("command", [["tasks"], ["--help"], ["plot", "{run}"], ["evaluate", "{run}", "--json"]])
+@pytest.mark.parametrize(
+    "command", [["tasks"], ["--help"], ["plot", "{run}"], ["evaluate", "{run}", "--json"], ["watch", "{run}"]]
+)
 def test_reader_that_goes_away_gets_no_traceback(run, tmp_path, command):
     """As in `rsrp-lava tasks | true`."""
     reader, writer = os.pipe()
@@ -298,11 +316,12 @@ def test_reader_that_goes_away_gets_no_traceback(run, tmp_path, command):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_stdout_on_a_full_disk_is_an_error(run):
+@pytest.mark.parametrize("command", [["evaluate", "{run}", "--json"], ["watch", "{run}"]])
+def test_stdout_on_a_full_disk_is_an_error(run, command):
     with open("/dev/full", "w") as full:
-        done = process("evaluate", run, "--json", stdout=full)
+        done = process(*(word.format(run=run) for word in command), stdout=full)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[1:] == [
+    assert [line for line in done.stderr.splitlines() if not line.startswith("cartpole: ")] == [
         "error: standard output: cannot be written (No space left on device); make room, or print elsewhere"
     ]
 
@@ -347,6 +366,8 @@ def refuse(rsrp_lava, files, *arguments):
         ("train cartpole --p-bits 33", "p_bits: 33 — input should be less than or equal to 32"),
         ("train cartpole --p-bits 8.5", "p_bits: 8.5 — must be a whole number"),
         ("train cartpole --until nan", "until: nan is no return that could be reached; give a number"),
+        ("train cartpole --max-time soon", "max_time: 'soon' is no length of time above 0; give seconds, or text such as"),
+        ("train --resume run --max-time 0", "max_time: '0' is no length of time above 0"),
         ("train cartpole --threads 0", "threads: 0 is not possible; this machine gives this process"),
         ("train cartpole --threads 100000", f"choose 1 to {available_threads()}, or leave the option out to use all"),
         ("train cartpole --config missing.yaml", "missing.yaml: cannot be read (no such file or directory)"),
@@ -375,6 +396,8 @@ def refuse(rsrp_lava, files, *arguments):
         ("evaluate run --episodes 99999999999", "episodes: 99999999999 must be between 1 and 1048576"),
         ("evaluate run --seed -1", "seed: -1 must be between 0 and"),
         ("evaluate run --threads 100000", "threads: 100000 is not possible"),
+        ("watch missing", "missing: no such folder; give the folder that training reported"),
+        ("watch .", ".: holds no run (no config.yaml)"),
         ("plot run missing", "missing: no such folder"),
         (
             "plot run -o missing/curves.png",
@@ -385,13 +408,14 @@ def refuse(rsrp_lava, files, *arguments):
         ("plot run -o curves.jpg", "curves.jpg: pictures are written as .png, .pdf or .svg; choose another name (-o)"),
         ("train cartpole --config outside.yaml", "threads: is no setting; give it to train, as --threads or threads="),
         ("train cartpole --config outside.yaml", "until: is no setting; give it to train, as --until or until="),
+        ("train cartpole --config outside.yaml", "max_time: is no setting; give it to train, as --max-time or max_time="),
         ("train cartpole --config five.yaml", "network: 5 — must hold settings, such as {n_neurons: 256}"),
     ],
 )
 def test_bad_input_is_one_message(rsrp_lava, files, run, arguments, expected):
     Path("binary").write_bytes(b"\xff\xfe\x00")
     Path("folder.png").mkdir()
-    Path("outside.yaml").write_text("threads: 2\nuntil: 500")
+    Path("outside.yaml").write_text("threads: 2\nuntil: 500\nmax_time: 1h")
     Path("five.yaml").write_text("network: 5")
     Path("list.yaml").write_text("- population")
     Path("typo.yaml").write_text("network: {n_neuron: 3}")

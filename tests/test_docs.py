@@ -2,7 +2,7 @@
 
 Python blocks share a namespace; of bash blocks every line is run, of console blocks every line after `$ `. Only a comment
 `<!-- not executed: reason -->` right above a block leaves it out. `<!-- run alone: needs Lava -->` runs a Python block in a
-process of its own, where Lava is installed.
+process of its own, where Lava is installed. `<!-- file: NAME -->` makes a block the content of that file.
 """
 
 import importlib.util
@@ -18,18 +18,25 @@ ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXECUTED = ("python", "bash", "console")
 FENCE = re.compile(
-    r"(?:^<!-- (?:not executed: (?P<reason>.+?)|(?P<alone>run alone: needs Lava)) -->\n)?"
+    r"(?:^<!-- (?:not executed: (?P<reason>.+?)|(?P<alone>run alone: needs Lava)|file: (?P<file>.+?)) -->\n)?"
     r"^```(?P<language>.*)\n(?P<text>(?s:.*?))^```\s*$",
     re.MULTILINE,
 )
 
 
 def blocks(text):
-    """(language, number of the line before its first, text) of the blocks to execute; language "alone": run alone."""
+    """(language, number of the line before its first, text) of the blocks to execute.
+
+    In place of the language "alone": run alone; a name with a dot: it is that file.
+    """
     for found in FENCE.finditer(text):
         language = found["language"].strip()
         if language in EXECUTED and not found["reason"]:
-            yield "alone" if found["alone"] else language, text.count("\n", 0, found.start("text")), found["text"]
+            yield (
+                found["file"] or ("alone" if found["alone"] else language),
+                text.count("\n", 0, found.start("text")),
+                found["text"],
+            )
 
 
 def commands(language, text):
@@ -57,6 +64,8 @@ def test_examples_run(file, tmp_path, monkeypatch):
                 continue
             done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=900)
             assert done.returncode == 0, f"{file.name}, line {line}: {done.stderr}"
+        elif "." in language:
+            (tmp_path / language).write_text(text, encoding="utf-8")
         elif language == "python":
             exec(compile("\n" * line + text, file, "exec"), namespace)
         else:
@@ -74,9 +83,15 @@ def test_blocks_are_found_and_only_marked_ones_left_out(tmp_path):
     text = (
         "```python\na\n\nb\n```\n\n<!-- not executed: slow -->\n```bash\nx\n```\n"
         "<!-- not executed: -->\n```bash\ny\n```\n```\nno language\n```\n```console\n$ z \\\n  1\noutput\n```\n"
+        "<!-- file: f.py -->\n```python\nw\n```\n"
     )
     found = list(blocks(text))
-    assert found == [("python", 1, "a\n\nb\n"), ("bash", 12, "y\n"), ("console", 18, "$ z \\\n  1\noutput\n")]
+    assert found == [
+        ("python", 1, "a\n\nb\n"),
+        ("bash", 12, "y\n"),
+        ("console", 18, "$ z \\\n  1\noutput\n"),
+        ("f.py", 24, "w\n"),
+    ]
     assert commands("console", "$ z \\\n  1 # note\noutput\n") == commands("bash", "# note\nz 1\n") == [["z", "1"]]
     with pytest.raises(AssertionError, match="only rsrp-lava can be executed"):
         execute(["rm", "-r", "x"], tmp_path)

@@ -320,3 +320,39 @@ def test_a_worker_that_cannot_begin_is_said(monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(EngineError, match="exit code 1"):
         returns_of(experiment)
+
+
+def test_a_folder_made_for_a_run_has_a_name_any_system_takes(call, tmp_path):
+    code, _, said = call("train", TARGET, "--population", 4, "--generations", 1, "--evaluation-episodes", 2, "--threads", 1)
+    assert code == 0, said
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("gym-faulty_environments-Target-v0-seed0-")
+
+
+def test_the_command_line_sets_what_python_sets(call, tmp_path):
+    options = ["--max-steps", 9, "--episodes-per-sample", 2, "--on-error", "worst_rank", "--env-kwargs", "fault=raise"]
+    options += ["--env-kwargs", "share=0.0", "--no-compiled", "--worker-memory-mib", 999]
+    small = ["--population", 4, "--generations", 1, "--evaluation-episodes", 2, "--threads", 1, "--out", "run"]
+    code, _, said = call("train", FAULTY, *options, *small)
+    assert code == 0, said
+    environment = Experiment.from_yaml(tmp_path / "run" / "config.yaml").environment
+    assert environment.model_dump() == {
+        "max_steps": 9,
+        "episodes_per_sample": 2,
+        "on_error": "worst_rank",
+        "kwargs": {"fault": "raise", "share": 0.0},
+        "wrappers": (),
+        "compiled": False,
+        "worker_memory_mib": 999,
+    }
+    assert "max_steps = 9, episodes_per_sample = 2, kwargs.fault = raise" in Experiment.from_yaml("run/config.yaml").label
+
+
+def test_bad_options_are_one_line_and_exit_code_2(call):
+    for options, said in (
+        (["gym:CartPol-v1"], "did you mean gym:CartPole-v1"),
+        (["gym:CartPole-v1", "--env-kwargs", "gravity"], "--env-kwargs gravity: must be NAME=VALUE"),
+        (["cartpole", "--on-error", "never"], "environment.on_error"),
+    ):
+        code, _, stderr = call("train", *options)
+        assert (code, said in stderr, "Traceback" in stderr) == (2, True, False), stderr

@@ -24,6 +24,7 @@ MAPPED = ("processes", "hardware_profiles", "tasks")
 # anything but cli, which only __main__ may.
 MAY_IMPORT = {
     "errors": set(),
+    "durations": {"errors"},
     "kernels": set(),
     "network": {"errors"},
     "hardware_profiles": {"errors"},
@@ -110,7 +111,7 @@ def test_wheel_holds_the_library_and_nothing_else(tmp_path):
 
 
 def test_importing_the_library_stays_light(tmp_path):
-    code = "import sys, rsrp_lava; print(*sys.modules.keys() & {'lava', 'matplotlib', 'gymnasium'})"
+    code = "import sys, rsrp_lava; print(*sys.modules.keys() & {'lava', 'matplotlib', 'gymnasium', 'tensorboardX'})"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
@@ -183,6 +184,24 @@ def test_library_does_not_print():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert not prints
+
+
+#: Where the time of the day is meant: in the name of a run folder, and in TensorBoard's events.
+TELL_THE_DAY = {"cli", "reporting.tensorboard"}
+
+
+def tells_the_day(node: ast.AST) -> bool:
+    """Whether the time of the day is asked for."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "time"  # then the calls below could not be found
+    days = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today")}
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in days
+
+
+def test_durations_come_from_a_clock_that_never_jumps():
+    """Not from the time of the day, which is set back and forth by people and by other computers."""
+    modules = [(module_name(package, file).partition(".")[2], file) for package, file in library("*.py")]
+    assert {module for module, file in modules if any(map(tells_the_day, nodes(file)))} == TELL_THE_DAY
 
 
 def test_tests_are_not_a_package():

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from rsrp_lava.reporting import progress as progress_module
-from rsrp_lava.reporting.progress import TerminalProgress
+from rsrp_lava.reporting.progress import RunLine, TerminalProgress
 
 RECORD = {
     "sampled_return": 123.4,
@@ -20,13 +20,12 @@ RECORD = {
 def shown(monkeypatch):
     """The text on a terminal, or elsewhere, of a given width after some generations of 70."""
 
-    def show(width, generations=12, terminal=True):
+    def show(width, generations=12, terminal=True, **options):
         clock = iter(range(1000))
         monkeypatch.setattr(progress_module.time, "perf_counter", lambda: next(clock) * 1.0)
         text = io.StringIO()
-        progress = TerminalProgress(
-            "cartpole", 70, Console(file=text, width=width, force_terminal=terminal, color_system=None)
-        )
+        console = Console(file=text, width=width, force_terminal=terminal, color_system=None)
+        progress = TerminalProgress("cartpole", RunLine(70, "env steps", **options), console)
         for generation in range(generations):
             progress({**RECORD, "generation": generation, "env_steps": 1_234_567 * generation})
         progress.close()
@@ -62,3 +61,30 @@ def test_elsewhere_than_on_a_terminal_lines_are_whole_and_the_last_is_printed(sh
         lines = shown(40, generations, terminal=False).splitlines()
         assert sum(line.startswith(f"generation {generations}/70  ") for line in lines) == 1
         assert all("entropy input 0.98" in line for line in lines[1:])
+
+
+def test_time_left_is_that_of_the_time_limit_if_it_comes_first(shown):
+    for limit, left in ((45.0, "0:45"), (59.0, "0:58"), (-3.0, "0:00")):
+        assert f"{left} left" in last_line(shown(80, time_left=lambda limit=limit: limit))
+    assert "generation 1/70  " in shown(80, 1)
+    assert " left" not in shown(80, 1)  # not known after one generation
+    assert "0:45 left" in shown(80, 1, time_left=lambda: 45.0)
+
+
+def test_a_line_of_a_run_begins_without_generations_and_takes_in_the_last_evaluation():
+    line = RunLine(2, "images")
+    assert line.parts() == {"generation": "generation 0/2", "bar": "·" * 20}
+    line.note({**RECORD, "generation": 0, "env_steps": 300}, 10.0)
+    line.note({**RECORD, "generation": 1, "env_steps": 700}, 12.0)
+    assert line.parts()["speed"] == "200 images/s"
+    final = {"generation": 2, "evaluation_return": 0.5, "evaluation_std": 0.1, "entropy_bits": {}, "env_steps": 700}
+    line.note(final, 12.0)
+    assert line.parts() == {
+        "generation": "generation 2/2",
+        "bar": "━" * 20,
+        "sampled": "sampled 123.4",
+        "evaluation": "evaluation 0.500",
+        "entropy": "entropy input 0.98 recurrent 0.87 readout 0.91",
+        "speed": "200 images/s",
+        "left": "0:00 left",
+    }

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import pickle
@@ -221,26 +222,78 @@ def test_full_disk_when_a_run_starts_leaves_no_folder(small, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_disk_that_fills_up_during_training(small, tmp_path):
-    """For real: the kernel refuses files above a limit, first the ever longer metrics. Afterwards the run goes on."""
-    out = tmp_path / "run"
-    script = (
-        "import resource, signal, sys; from rsrp_lava import cli\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
-        "cli.main()"
-    )
-    config = tmp_path / "config.yaml"
+@pytest.mark.parametrize(("name", "limit"), [("metrics.jsonl", 9000), ("checkpoint.npz", 3000)])
+def test_disk_that_fills_up_during_training(small, tmp_path, name, limit):
+    """For real: from some generation on the kernel refuses files above a limit. Afterwards the run goes on."""
+    out, config = tmp_path / "run", tmp_path / "config.yaml"
+    script = f"""if True:
+        import resource, signal, sys
+        from rsrp_lava import cli, run_folder
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        def save_checkpoint(folder, checkpoint, save=run_folder.RunFolder.save_checkpoint):
+            if checkpoint.generation == 6:
+                resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+            save(folder, checkpoint)
+        run_folder.RunFolder.save_checkpoint = save_checkpoint
+        cli.main()
+    """
     tiny = small.replace(generations=60, network={"n_neurons": 8})
     config.write_text(tiny.to_yaml())
     command = [sys.executable, "-B", "-c", script, "train", "--config", config, "--out", out]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
-    assert f"error: {out / 'metrics.jsonl'}: cannot be written (file too large); the files of earlier" in done.stderr
+    problem = "cannot be written (file too large); the files of earlier generations are intact: make room or mend the folder"
+    assert done.stderr.splitlines()[-1] == f"error: {out / name}: {problem}, then resume (--resume {out})"
     assert "Traceback" not in done.stderr
     assert sorted(os.listdir(out)) == ["checkpoint.npz", "config.yaml", "lock", "metrics.jsonl"]
-    assert 5 < load_run(out).generation < 60
+    assert load_run(out).generation == 5 if name == "checkpoint.npz" else 5 < load_run(out).generation < 60
     resumed = train(tiny, resume=out)
     assert resumed.summary["release_sha256"] == train(tiny).summary["release_sha256"]
+
+
+class HalfWritten(io.FileIO):
+    """A file on a disk that has room for half of what is written."""
+
+    def write(self, content):
+        super().write(content[: len(content) // 2])
+        no_space()
+
+
+IN_ORDER = [*["metrics.jsonl", "checkpoint.npz"] * 2, "metrics.jsonl", "curves.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "failing", "written"),
+    [
+        ("os.fsync", no_space, IN_ORDER),
+        ("os.replace", no_space, [name for name in IN_ORDER if name != "metrics.jsonl"]),
+        ("rsrp_lava.run_folder.open", HalfWritten, IN_ORDER),
+    ],
+)
+def test_full_disk_at_any_moment_of_training_is_one_error_and_no_harm(small, tmp_path, monkeypatch, name, failing, written):
+    """What every write of two generations would leave; the run goes on from there, and ends with the same bits."""
+    experiment = small.replace(generations=2)
+    whole = train(experiment).summary["release_sha256"]
+    real = {"os.fsync": os.fsync, "os.replace": os.replace}.get(name, open)
+    for number, file in enumerate(written):
+        out, left = tmp_path / str(number), [2 + number]  # the first two are of the new folder
+
+        def limited(*arguments, left=left):
+            if arguments[1:] == ("rb",):
+                return real(*arguments)
+            left[0] -= 1
+            return (real if left[0] >= 0 else failing)(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(name, limited, raising=False)
+            with pytest.raises(RunFolderError) as caught:
+                train(experiment, out=out)
+        problem = "cannot be written (no space left on device); the files of earlier generations are intact"
+        assert str(caught.value).startswith(f"{out / file}: {problem}: make room")
+        assert load_run(out).generation == written[:number].count("checkpoint.npz")
+        assert not list(out.glob(".*"))
+        assert train(experiment, resume=out).summary["release_sha256"] == whole
+        assert [record["generation"] for record in load_run(out).metrics] == [0, 1, 2]
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="looks up which file is flushed")

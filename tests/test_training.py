@@ -203,6 +203,63 @@ def test_until_nan_is_refused(small):
         train(small, until=float("nan"))
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A list whose number is added to the clock that durations are measured by; the clock of the day jumps about."""
+    ahead, days = [0.0], random.Random(0)
+    monkeypatch.setattr(time, "perf_counter", lambda now=time.perf_counter: now() + ahead[0])
+    monkeypatch.setattr(time, "time", lambda: days.uniform(0, 2e9))
+    return ahead
+
+
+@pytest.mark.parametrize("max_time", [2500, "2500", "2500s", "41m40s"])
+def test_max_time_stops_after_the_generation_in_which_it_passes_and_is_of_this_call(small, tmp_path, clock, max_time):
+    """Every generation takes 1000 s and some milliseconds; nothing is lost, and a resume has all of the time again."""
+
+    def pass_time(record):
+        clock[0] += 1000
+
+    experiment, out = small.replace(generations=8), tmp_path / "run"
+    first = train(experiment, out=out, max_time=max_time, progress=pass_time)
+    assert (first.summary["generations"], first.stopped_by) == (3, None)
+    assert load_run(out).generation == 3
+    assert load_run(out).metrics[-1] == first.metrics[-1]
+    assert first.metrics[-1].keys() == first.metrics[0].keys() - {"sampled_return", "sampled_std"}
+    assert train(experiment, resume=out, max_time=max_time, progress=pass_time).summary["generations"] == 6
+    last = train(experiment, resume=out, max_time=max_time, progress=pass_time)
+    assert last.summary["generations"] == 8
+    whole = train(experiment)
+    assert sha(last) == sha(whole)
+    assert without_time(last.metrics) == without_time(whole.metrics)
+
+
+def test_every_call_gets_on_however_short_its_time(small, tmp_path):
+    out = tmp_path / "run"
+    train(small.replace(evaluate_every=2), out=out, max_time=1e-9)
+    for done in (1, 2, 3, 4, 4):
+        run = load_run(out)
+        assert run.generation == done
+        assert run.metrics[-1].keys() >= {"evaluation_return"}
+        train(run.experiment, resume=out, max_time="0.000001s")
+
+
+def test_max_time_that_is_none_is_refused_before_anything_is_written(small, tmp_path):
+    for wrong in (0, "soon", float("nan")):
+        with pytest.raises(ExperimentError, match=r"max_time: .* is no length of time above 0"):
+            train(small, out=tmp_path / "run", max_time=wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clock_of_the_day_that_jumps_changes_no_duration(small, clock):
+    started = time.perf_counter()
+    result = train(small, max_time=3600, progress=True)
+    elapsed = time.perf_counter() - started
+    seconds = [0, *(record["seconds"] for record in result.metrics)]
+    assert result.summary["generations"] == small.generations
+    assert seconds == sorted(seconds)
+    assert 0 < seconds[-1] + result.summary["compile_seconds"] < elapsed + 0.001
+
+
 # An engine that cannot start
 
 

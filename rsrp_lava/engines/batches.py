@@ -18,7 +18,7 @@ from rsrp_lava.kernels.pictures import score_pictures, show_pictures
 from rsrp_lava.kernels.random_bits import BATCHES, fill_uniform
 from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.mapping.layered import layered_constants
-from rsrp_lava.mapping.release import ReleaseDraw, fixed_release
+from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, Network, ReleaseProbabilities
 from rsrp_lava.tasks.data import DataSet
 
@@ -225,7 +225,7 @@ class BatchEngine:
     def _rewards(
         self, probabilities: ReleaseProbabilities, generation: int, first: int, samples: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        sources = tuple(self._draw.source(p, probabilities[p.name]) for p in self.network.projections)
+        sources = self._draw.sources(self.network.projections, probabilities, deterministic=False)
         key, rewards, lost = (self.seed, generation), np.zeros(samples), []
         shared = None if self._independent else self._batch(self.order.indices(generation))
         keeps = 8 * samples * sum(p.words for p in self.network.projections) <= _KEPT_BYTES
@@ -262,7 +262,7 @@ class BatchEngine:
         self, probabilities: ReleaseProbabilities, generation: int, first: int, images: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """1 for each test image whose class has the largest score (the first of equal ones), else 0; θ = [ρ > ½]."""
-        sources = tuple(fixed_release(p, probabilities[p.name] > 0.5) for p in self.network.projections)
+        sources = self._draw.sources(self.network.projections, probabilities, deterministic=True)
         correct, lost = np.zeros(images), []
 
         def work(begin: int, end: int) -> None:

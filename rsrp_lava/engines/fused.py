@@ -15,7 +15,7 @@ from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.kernels.rollout import Synapses, Tally, play_episodes, specialise
-from rsrp_lava.mapping.release import ReleaseDraw, fixed_release
+from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
 from rsrp_lava.tasks import EpisodeTask
 from rsrp_lava.tasks.base import TaskState
@@ -103,10 +103,7 @@ class FusedEngine:
     ) -> tuple[Any, ...]:
         """What all pieces of one `play` share, in the order of `play_episodes`."""
         task = self.task
-        sources = (
-            fixed_release(p, probabilities[p.name] > 0.5) if deterministic else self.draw.source(p, probabilities[p.name])
-            for p in self.network.projections
-        )
+        sources = self.draw.sources(self.network.projections, probabilities, deterministic)
         mean = normaliser.mean.astype(np.float32)
         inverse_std = (1.0 / normaliser.std).astype(np.float32)
         episodes = 1 if deterministic else self._episodes

@@ -14,7 +14,7 @@ from rsrp_lava.errors import EngineError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, TASK, fill_uniform
 from rsrp_lava.kernels.rollout import NetworkState, Synapses, Tally, act, allocate_state, draw_sample, start_episode
-from rsrp_lava.mapping.release import ReleaseDraw, fixed_release
+from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
 from rsrp_lava.tasks import GymTask
 from rsrp_lava.tasks.gym import Environment, EpisodeFault
@@ -92,11 +92,8 @@ class GymEngine:
         return Outcome(returns, steps, Observations(int(steps.sum()), sums), events, faults=faults)
 
     def _open(self, probabilities: ReleaseProbabilities, normaliser: Normaliser, deterministic: bool) -> _Playing:
-        sources = (
-            fixed_release(p, probabilities[p.name] > 0.5) if deterministic else self._draw.source(p, probabilities[p.name])
-            for p in self.network.projections
-        )
-        synapses, d = Synapses(*sources), self.task.n_observations
+        synapses = Synapses(*self._draw.sources(self.network.projections, probabilities, deterministic))
+        d = self.task.n_observations
         state = allocate_state(synapses, self._constants, self.task.n_outputs)
         tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((2, d), np.int64), np.zeros(len(EVENTS), np.int64))
         scaling = (normaliser.mean.astype(np.float32), (1.0 / normaliser.std).astype(np.float32))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +25,8 @@ from rsrp_lava.experiment import Experiment
 
 #: Seconds between two looks at how large the cluster is.
 _CENSUS_S = 2.0
+#: Seconds a cluster has to accept a connection.
+_REACHABLE_S = 10.0
 
 
 @dataclass(eq=False)
@@ -38,11 +42,13 @@ class _Worker:
 class RemotePlayer:
     """`Player` as an actor; outcomes travel packed."""
 
-    def __init__(self, experiment: Experiment, seed: int) -> None:
-        self._player = Player(experiment, seed)
+    def __init__(self, path: list[str]) -> None:
+        """`path`: where the driver looks for modules; those that are not installed here are found there, if it exists."""
+        sys.path += [entry for entry in path if entry not in sys.path]
 
-    def ready(self) -> None:
-        """Answers once the player is."""
+    def ready(self, experiment: Experiment, seed: int) -> None:
+        """Make the player; answers once it is ready."""
+        self._player = Player(experiment, seed)
 
     def play(self, weights: Weights, generation: int, deterministic: bool, first: int, samples: int) -> bytes:
         """See `Player.play`."""
@@ -83,15 +89,12 @@ class RayWorkers:
         if ray.is_initialized():
             return
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        address = os.environ.get("RAY_ADDRESS")
+        if address:
+            _refuse_unreachable(address)
         try:
-            ray.init(address=os.environ.get("RAY_ADDRESS") or "auto", **quiet)
-        except ConnectionError as error:
-            if os.environ.get("RAY_ADDRESS"):
-                raise EngineError(
-                    f"engine ray: no cluster answers at RAY_ADDRESS = {os.environ['RAY_ADDRESS']} ({error}); start it "
-                    "(ray start --head), or unset RAY_ADDRESS to use this machine"
-                ) from None
+            ray.init(address=address or "auto", **quiet)
+        except ConnectionError:
             ray.init(address="local", num_cpus=max(self._count or 0, available_threads()), include_dashboard=False, **quiet)
         self._started_ray = True
 
@@ -104,8 +107,8 @@ class RayWorkers:
 
     def _open(self) -> _Worker:
         actor_class = self._ray.remote(num_cpus=1, max_restarts=0)(RemotePlayer)
-        actor = actor_class.remote(self._experiment, self._seed)
-        return _Worker(actor, actor.ready.remote())
+        actor = actor_class.remote([entry for entry in sys.path if entry])
+        return _Worker(actor, actor.ready.remote(self._experiment, self._seed))
 
     def idle(self) -> Sequence[_Worker]:
         """See `engines.shards.Workforce.idle`."""
@@ -157,6 +160,21 @@ class RayWorkers:
         if self._started_ray:
             self._started_ray = False
             self._ray.shutdown()
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ray itself waits for minutes, then ends the process."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():  # ray://…, auto, local
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHABLE_S).close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EngineError(
+            f"engine ray: no cluster answers at RAY_ADDRESS = {address} ({reason}); start it (ray start --head), or unset "
+            "RAY_ADDRESS to use this machine"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

@@ -7,10 +7,11 @@ a kernel that uses these functions is compiled or loaded.
 from __future__ import annotations
 
 import ctypes
+import functools
 from typing import Any
 
 import llvmlite.binding as llvm
-from numba import carray, njit, types
+from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
 #: Functions of MuJoCo's C interface (https://mujoco.readthedocs.io/en/stable/APIreference/APIfunctions.html).
@@ -24,9 +25,24 @@ mj_resetData, mj_forward, mj_step, mj_rnePostConstraint = (
 
 
 def connect(library: ctypes.CDLL) -> None:
-    """Tell the compiler where the functions of a loaded MuJoCo are."""
+    """Tell the compiler where the functions of a loaded MuJoCo are, and keep its warnings out of the user's folder.
+
+    A body that becomes unstable is put back to its start by MuJoCo, which by default says so in a file MUJOCO_LOG.TXT.
+    """
     for name in FUNCTIONS:
         llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    ctypes.c_void_p.in_dll(library, "mju_user_warning").value = _unheard().address
+
+
+@functools.cache
+def _unheard() -> Any:
+    """A C function that takes a message and says nothing."""
+
+    @cfunc(types.void(types.intp))
+    def unheard(message):
+        pass
+
+    return unheard
 
 
 @intrinsic

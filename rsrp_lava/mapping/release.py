@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from rsrp_lava.hardware_profiles.schema import Release
 from rsrp_lava.kernels.generators import SharedDraw, ShiftRegister, shift_register
 from rsrp_lava.kernels.random_bits import RESERVOIR
 from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, thresholds, unpack_bits
-from rsrp_lava.network import Projection
+from rsrp_lava.network import Projection, ReleaseProbabilities
 
 #: What `draw_release` draws from.
 Source = np.ndarray | SharedDraw | ShiftRegister
@@ -31,6 +32,14 @@ class ReleaseDraw:
         """As a profile says, with a comparator of `p_bits`."""
         width = release.generator.width if release.generator.kind == "lfsr" else None
         return cls(p_bits, release.scope, width, release.generator.stride, release.compare == "le")
+
+    def sources(
+        self, projections: Iterable[Projection], probabilities: ReleaseProbabilities, deterministic: bool
+    ) -> tuple[Source, ...]:
+        """Of all projections; `deterministic`: θ = [ρ > ½] in every sample."""
+        if deterministic:
+            return tuple(fixed_release(p, probabilities[p.name] > 0.5) for p in projections)
+        return tuple(self.source(p, probabilities[p.name]) for p in projections)
 
     def source(self, projection: Projection, probability: np.ndarray) -> Source:
         """What samples of a projection draw from; a frozen one's release is fixed."""

@@ -1,7 +1,8 @@
-"""Progress of training on the terminal: a live line where there is one, plain lines elsewhere. Always on stderr."""
+"""Progress on the terminal: a live line where there is one, plain lines elsewhere; of training always on stderr."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,74 +19,109 @@ _PLAIN_INTERVAL_S = 2.0
 _LEFT_OUT_FIRST = ("bar", "entropy", "speed", "sampled", "evaluation")
 
 
-class TerminalProgress:
-    """Callable with a generation's record; draws generation, sampled and evaluation mean, entropy, speed, time left."""
+class RunLine:
+    """What a run has come to, from its records: the line that training shows, and watching too."""
 
-    def __init__(self, title: str, generations: int, console: Console | None = None, steps: str = "env steps") -> None:
-        self._steps = steps
-        self._console = console or Console(stderr=True)
-        self._total = generations
-        self._first: dict[str, Any] | None = None
-        self._last_line = 0.0
-        self._unprinted = ""
-        self._evaluation = "not yet"
+    def __init__(self, generations: int, steps: str, time_left: Callable[[], float] = lambda: math.inf) -> None:
+        self.generations = generations
+        self._steps, self._time_left = steps, time_left
+        self._first: tuple[dict[str, Any], float] | None = None
+        self._last: tuple[dict[str, Any], float] | None = None
+        self._evaluation: str | None = None
+
+    def note(self, record: dict[str, Any], at: float) -> None:
+        """Take in a generation's record; `at`: seconds on one clock for all of them."""
+        if "evaluation_return" in record:
+            self._evaluation = shown_return(record["evaluation_return"], record["evaluation_std"])
+        if "sampled_return" in record:
+            self._first = self._first or (record, at)
+            self._last = (record, at)
+
+    def parts(self) -> dict[str, str]:
+        """Generation, sampled and evaluation mean, entropy, speed and time left, each as text."""
+        done = self._last[0]["generation"] + 1 if self._last else 0
+        filled = round(20 * done / self.generations)
+        parts = {"generation": f"generation {done}/{self.generations}", "bar": "━" * filled + "·" * (20 - filled)}
+        left = self._time_left()
+        if self._first and self._last:
+            (first, began), (last, now) = self._first, self._last
+            entropy = " ".join(f"{name} {bits:.2f}" for name, bits in last["entropy_bits"].items())
+            parts |= {
+                "sampled": f"sampled {shown_return(last['sampled_return'])}",
+                "evaluation": f"evaluation {self._evaluation or 'not yet'}",
+                "entropy": f"entropy {entropy}",
+            }
+            played, elapsed = last["generation"] - first["generation"], now - began
+            if played and elapsed > 0:
+                parts["speed"] = f"{(last['env_steps'] - first['env_steps']) / elapsed:,.0f} {self._steps}/s"
+                left = min(left, elapsed / played * (self.generations - done))
+        elif self._evaluation:
+            parts["evaluation"] = f"evaluation {self._evaluation}"
+        if left < math.inf:
+            parts["left"] = f"{_clock(max(0, left))} left"
+        return parts
+
+
+class LiveLine:
+    """A line that changes: in place on a terminal; elsewhere printed when it is another, every two seconds at most."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_line = -math.inf
+        self._text = self._unprinted = ""
         self._live: Live | None = None
-        self._console.print(
-            f"training {title} (the first run compiles for some seconds)", highlight=False, markup=False, soft_wrap=True
-        )
 
-    def __call__(self, record: dict[str, Any]) -> None:
-        """Show a finished generation."""
-        now = time.perf_counter()
-        if self._first is None:
-            self._first = {**record, "at": now}
-        parts = self._describe(record, now)
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, parts: dict[str, str]) -> None:
+        """Put these parts of a line (`RunLine.parts`) in the place of the last ones."""
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console)
                 self._live.start()
             self._live.update(Text(_fit(parts, self._console.width), no_wrap=True, overflow="ellipsis"))
             return
-        parts.pop("bar")
-        self._unprinted = "  ".join(parts.values())
-        if now - self._last_line >= _PLAIN_INTERVAL_S:
-            self._last_line = now
+        text = "  ".join(text for name, text in parts.items() if name != "bar")
+        if text != self._text:
+            self._text = self._unprinted = text
+        if time.perf_counter() - self._last_line >= _PLAIN_INTERVAL_S:
             self._print_line()
 
-    def _describe(self, record: dict[str, Any], now: float) -> dict[str, str]:
-        assert self._first is not None
-        done = record["generation"] + 1
-        filled = round(20 * done / self._total)
-        if "evaluation_return" in record:
-            self._evaluation = shown_return(record["evaluation_return"], record["evaluation_std"])
-        parts = {
-            "generation": f"generation {done}/{self._total}",
-            "bar": "━" * filled + "·" * (20 - filled),
-            "sampled": f"sampled {shown_return(record['sampled_return'])}",
-            "evaluation": f"evaluation {self._evaluation}",
-            "entropy": "entropy " + " ".join(f"{name} {bits:.2f}" for name, bits in record["entropy_bits"].items()),
-        }
-        played, elapsed = record["generation"] - self._first["generation"], now - self._first["at"]
-        if played and elapsed > 0:
-            speed = (record["env_steps"] - self._first["env_steps"]) / elapsed
-            left = elapsed / played * (self._total - done)
-            parts |= {"speed": f"{speed:,.0f} {self._steps}/s", "left": f"{_clock(left)} left"}
-        return parts
+    def close(self) -> None:
+        """Show the last line, and leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        self._print_line()
 
     def _print_line(self) -> None:
         if self._unprinted:
-            self._console.print(self._unprinted, highlight=False, soft_wrap=True)
+            self._last_line = time.perf_counter()
+            self.say(self._unprinted)
         self._unprinted = ""
+
+
+class TerminalProgress:
+    """Callable with a generation's record; draws generation, sampled and evaluation mean, entropy, speed, time left."""
+
+    def __init__(self, title: str, line: RunLine, console: Console | None = None) -> None:
+        self._line, self._display = line, LiveLine(console or Console(stderr=True))
+        self._display.say(f"training {title} (the first run compiles for some seconds)")
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Show a finished generation."""
+        self._line.note(record, time.perf_counter())
+        self._display.show(self._line.parts())
 
     def stopping(self, how: str) -> None:
         """Say that a request to stop was heard: a large generation can take a while to end."""
-        self._console.print(how, highlight=False)
+        self._display.say(how)
 
     def close(self) -> None:
         """Show the last generation, and leave the terminal as it was."""
-        if self._live is not None:
-            self._live.stop()
-        self._print_line()
+        self._display.close()
 
 
 def shown_return(mean: float, std: float | None = None) -> str:
