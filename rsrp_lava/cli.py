@@ -27,6 +27,7 @@ from rsrp_lava.experiment import RULES, Experiment, read_yaml
 from rsrp_lava.export import RELEASE_MODES
 from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.network import LayeredOptions
+from rsrp_lava.recording import record as record_run
 from rsrp_lava.reporting.progress import shown_return
 from rsrp_lava.reporting.tables import mapping_tables, profile_line, profile_table
 from rsrp_lava.run_folder import RunFolder
@@ -351,6 +352,35 @@ def deploy(
             f"verified: {report['mismatches']} mismatching spikes of {report['spikes']:,} in {report['steps']:,} steps; "
             f"mean return {report['mean_return']:.1f} (our kernel: {report['kernel_mean_return']:.1f})"
         )
+    _print(json.dumps(report) if as_json else str(output))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`rsrp-lava record runs/adam -o episode.gif`\n\n"
+    "`rsrp-lava record runs/hopper --episode 3 -o hopper.mp4`"
+)
+def record(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .gif or .mp4.")] = Path("episode.gif"),
+    episode: Annotated[int, typer.Option(help="Which of the evaluation's.")] = 0,
+    fps: Annotated[float | None, typer.Option(help="Pictures a second; by default the environment's own.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Environment steps that end it; by default as in training.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the starts; by default the run's own.")] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Play an evaluation episode in Gymnasium and write what it looks like, as an animation."""
+    from rsrp_lava.reporting.progress import counting
+
+    with counting("playing steps") as progress:
+        report = record_run(run, output=output, episode=episode, fps=fps, max_steps=max_steps, seed=seed, progress=progress)
+    compared = f"as evaluation episode {episode}"
+    if not report["same_as_evaluation"]:
+        compared = f"unlike evaluation episode {episode} (return {shown_return(report['evaluation_return'])})"
+    _say(
+        f"{report['task']}: return {shown_return(report['return'])} in {counted(report['env_steps'], 'step')}, {compared}; "
+        f"{counted(report['frames'], 'picture')}, {report['fps']:.3g} a second"
+    )
     _print(json.dumps(report) if as_json else str(output))
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -351,14 +352,21 @@ def _observed(id: str, sizes: _Sizes) -> int:
 
 def _load(id: str, xml: str) -> Any:
     """The model, and its library known to the compiler."""
-    try:
-        import mujoco
-    except ImportError:
-        raise ExperimentError(f"task gym:{id}: MuJoCo is not installed; pip install 'rsrp-lava[mujoco]'") from None
     import ctypes
 
-    import gymnasium.envs.mujoco
+    import gymnasium
 
+    try:
+        import gymnasium.envs.mujoco  # imports imageio too
+        import mujoco
+    except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
+        raise ExperimentError(f"task gym:{id}: needs MuJoCo ({error}); pip install 'rsrp-lava[mujoco]'") from None
+    except Exception as error:  # it looks for OpenGL when it is imported
+        way = os.environ.get("MUJOCO_GL", "")
+        raise ExperimentError(
+            f"task gym:{id}: MuJoCo cannot be imported ({type(error).__name__}: {error}); unset MUJOCO_GL ({way}), or "
+            "install what it names"
+        ) from None
     folder = Path(mujoco.__file__).parent
     library = next((path for pattern in ("libmujoco*", "mujoco.dll") for path in sorted(folder.glob(pattern))), None)
     if library is None:

@@ -35,10 +35,11 @@ class EpisodeFault(Exception):
 class Environment:
     """One environment as a network meets it: vectors in, vectors out. Whatever goes wrong is an `EpisodeFault`."""
 
-    def __init__(self, id: str, options: EnvironmentOptions) -> None:
+    def __init__(self, id: str, options: EnvironmentOptions, **more: Any) -> None:
+        """`more`: further arguments of `gymnasium.make`."""
         from rsrp_lava.tasks import spaces
 
-        self._env = make(id, options)
+        self._env = make(id, options, **more)
         self._spaces = (self._env.observation_space, self._env.action_space)
         self._flatten = functools.partial(spaces.flatten, self._spaces[0])
         self.n_observations = spaces.observation_size(self._spaces[0])

@@ -36,10 +36,10 @@ def observation_size(space: spaces.Space) -> int:
 
 
 def flatten(space: spaces.Space, observation: Any) -> np.ndarray:
-    """An observation as float32, shape (observation_size,)."""
-    if isinstance(space, spaces.Box):
-        return np.asarray(observation, np.float32).ravel()
-    return np.asarray(spaces.flatten(space, observation), np.float32)
+    """An observation as float32, shape (observation_size,): a copy, which may be written to."""
+    if isinstance(space, spaces.Box):  # of which some environments give out their state itself
+        return np.array(observation, np.float32).ravel()
+    return np.array(spaces.flatten(space, observation), np.float32)
 
 
 def decoder(space: spaces.Space) -> tuple[int, Decode]:

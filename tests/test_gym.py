@@ -15,7 +15,8 @@ from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError
-from rsrp_lava.tasks import GymTask, get_task
+from rsrp_lava.tasks import EnvironmentOptions, GymTask, get_task
+from rsrp_lava.tasks.gym import Environment
 from rsrp_lava.tasks.spaces import decoder, flatten, observation_size
 
 TINY = {"population": 8, "generations": 2, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 32}}
@@ -99,6 +100,15 @@ def test_observations_are_flattened_as_gymnasium_does(space):
         vector = flatten(space, observation)
         assert (vector.dtype, vector.shape) == (np.float32, (observation_size(space),))
         np.testing.assert_array_equal(vector, spaces.flatten(space, observation).astype(np.float32))
+
+
+def test_the_state_of_an_environment_is_not_written_to():
+    """The kernel standardises an observation in place, and MountainCarContinuous gives out its state."""
+    environment = Environment("MountainCarContinuous-v0", EnvironmentOptions())
+    for vector in (environment.reset(0), environment.step(np.ones(1, np.float32))[0]):
+        before = np.array(environment._env.unwrapped.state)
+        vector[:] = 9
+        np.testing.assert_array_equal(environment._env.unwrapped.state, before)
 
 
 @pytest.mark.parametrize("space", [spaces.Sequence(spaces.Discrete(2)), spaces.Graph(spaces.Discrete(2), None)], ids=str)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,8 @@ class GymEngine:
 
     def __init__(self, network: Network, constants: NetworkConstants, task: GymTask, seed: int, draw: ReleaseDraw) -> None:
         self.network, self.task, self.seed = network, task, seed
+        #: Makes the environment; may be replaced by what makes one that is watched (recording.py).
+        self.open_environment: Callable[[], Environment] = functools.partial(Environment, task.gymnasium_id, task.options)
         self._constants, self._draw = constants, draw
         self._environment: Environment | None = None
 
@@ -110,7 +113,7 @@ class GymEngine:
     def _episode(self, playing: _Playing, seed: int) -> tuple[float, int]:
         """Return and environment steps of one episode."""
         if self._environment is None:
-            self._environment = Environment(self.task.gymnasium_id, self.task.options)
+            self._environment = self.open_environment()
         environment, constants, (state, (mean, inverse_std), tally) = self._environment, self._constants, playing[1:]
         observation, total, steps, ended = environment.reset(seed), 0.0, 0, False
         while steps < self.task.max_steps and not ended:
