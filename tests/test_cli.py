@@ -275,7 +275,7 @@ def test_plot_counts_a_seed_once(rsrp_lava, run, drawn):
 
 
 def test_lists_have_one_line_each(rsrp_lava):
-    for command, names in {"tasks": task_names(), "rules": RULES, "profiles": profile_names()}.items():
+    for command, names in {"tasks": [*task_names(), "gym:ID"], "rules": RULES, "profiles": profile_names()}.items():
         done = rsrp_lava(command)
         assert (done.code, done.err) == (0, "")
         assert [line.split()[0] for line in done.out.splitlines()] == list(names)
