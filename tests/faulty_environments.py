@@ -1,6 +1,7 @@
 """Environments for tests, registered with Gymnasium when this module is imported: one that works, and ones that do not."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import gymnasium
@@ -58,8 +59,8 @@ class Faulty(Target):
                 case "die":
                     os._exit(7)
                 case "die once":
-                    if not Path(self.trace).exists():
-                        Path(self.trace).touch()
+                    with suppress(FileExistsError):  # the first of all processes only
+                        Path(self.trace).touch(exist_ok=False)
                         os._exit(7)
         if self.fault == "endless":
             ended = False
