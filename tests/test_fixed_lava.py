@@ -27,6 +27,7 @@ def test_a_neuron_step_is_that_of_stock_lif_for_any_registers_and_states():
     assert min(report["u_landed"]) > 1000  # sums of exactly ±limit and ±limit ± 1
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_of_stock_processes_spikes_alike_for_a_million_neuron_steps():
     report = report_of("network")
     assert report["steps"] >= 10**6

@@ -88,8 +88,8 @@ def nothing_left(monkeypatch):
         pytest.param({"reservoir": True}, marks=pytest.mark.slow),
         pytest.param({"reward_transform": "zero_mean"}, marks=pytest.mark.slow),
         pytest.param({"reward_transform": "none", "optimizer": "momentum"}, marks=pytest.mark.slow),
-        {"optimizer": "adam", "decay": 0.01, "p_bits": 10},
-        {"network": {"n_neurons": 100, "excitatory_ratio": 0.3}, "population": 12},
+        pytest.param({"optimizer": "adam", "decay": 0.01, "p_bits": 10}, marks=pytest.mark.slow),
+        pytest.param({"network": {"n_neurons": 100, "excitatory_ratio": 0.3}, "population": 12}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -176,7 +176,7 @@ def fault(monkeypatch, tmp_path):
 
 
 @needs_lava
-@pytest.mark.parametrize("phase", ["step", "learn"])
+@pytest.mark.parametrize("phase", ["step", pytest.param("learn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("label", LABELS)
 def test_a_failing_process_is_named_with_its_traceback(label, phase, fault, tmp_path, nothing_left):
     fault(label, phase)
@@ -237,7 +237,7 @@ def test_modules_in_the_current_folder_are_not_taken_for_others(tmp_path, monkey
 
 
 @needs_lava
-@pytest.mark.parametrize(("tag", "potential"), [("floating_pt", 2e-3), ("fixed_pt", 0)])
+@pytest.mark.parametrize(("tag", "potential"), [pytest.param("floating_pt", 2e-3, marks=pytest.mark.slow), ("fixed_pt", 0)])
 def test_single_processes_equal_stock_ones_spike_for_spike(tag, potential):
     """Between stock RingBuffer and Monitor, in place of stock Dense and LIF. Stock LIF computes in float64, ours in
     float32: potentials part by less than 10⁻⁴ of a threshold of 20, too little to move a spike here. Integers agree."""
@@ -323,7 +323,9 @@ def test_a_killed_child_is_reported(start_cli, tmp_path, nothing_left):
 
 
 @needs_lava
-@pytest.mark.parametrize("when", ["compiling", "stepping", "learning", "learning late"])
+@pytest.mark.parametrize(
+    "when", ["compiling", "stepping", "learning", pytest.param("learning late", marks=pytest.mark.slow)]
+)
 def test_interrupt_ends_within_five_seconds(when, start_cli, tmp_path, nothing_left):
     process = start_cli(*LONG, "--out", tmp_path / "run", "--json")
     if when == "compiling":
