@@ -36,12 +36,12 @@ def without_time(records):
     return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
 
 
-@needs_lava
 #: Minutes in a graph of Lava processes, and not much that the others do not show.
 SLOW = {("float32 storage", 7), ("nearest, 4 bits", 7), ("loihi2", 8), ("loihi2", 9)}
 CASES = [*((variant, 7) for variant in VARIANTS), ("loihi2", 8), ("loihi2", 9)]
 
 
+@needs_lava
 @pytest.mark.parametrize(
     ("variant", "seed"), [pytest.param(*case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES]
 )
