@@ -273,8 +273,9 @@ def evaluate(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Play deterministic episodes with a trained network: every synapse with probability above ½ releases."""
-    report = evaluate_run(run, episodes=episodes, seed=seed, threads=threads)
-    if isinstance(load_run(run).experiment.build_task(), tasks.ClassifyTask):
+    loaded = load_run(run)
+    report = evaluate_run(loaded, episodes=episodes, seed=seed, threads=threads)
+    if isinstance(loaded.experiment.build_task(), tasks.ClassifyTask):
         _say(f"{report['task']}: accuracy {report['mean_return']:.4f} on {report['episodes']:,} test images")
     else:
         _say(

@@ -307,6 +307,22 @@ def test_a_sample_that_kills_every_worker_is_named():
         returns_of(faulty("die", share=1.0))
 
 
+def test_workers_that_cannot_be_replaced_end_the_run(monkeypatch):
+    """All are lost while they play, and no new one begins: one error, and nothing of them is left to close."""
+    experiment = Experiment(task=TARGET, **TINY)
+    engine = open_engine(experiment, Threads(1))
+    try:
+        engine.prepare(None)
+        monkeypatch.setattr("sys.executable", "/bin/false")
+        for worker in engine.workforce._workers:
+            worker._process.kill()
+        half = experiment.build_network().initial_probabilities({})
+        with pytest.raises(EngineError, match="3 workers in a row could not begin; the last one ended with exit code 1"):
+            engine.play(half, Normaliser.start(2), 0, 6)
+    finally:
+        engine.close()
+
+
 def test_a_worker_that_leaks_is_replaced():
     experiment = faulty("leak")
     experiment = experiment.replace(environment={**experiment.environment.model_dump(), "worker_memory_mib": 20})

@@ -142,7 +142,7 @@ class RayWorkers:
         except self._ray.exceptions.RayActorError as error:
             self._workers.remove(worker)
             self._counted_s = 0.0  # the next look replaces it
-            return Answer(worker, lost=f"was lost ({_first_line(error)})")
+            return Answer(worker, lost=f"was lost ({_first_line(error)})", began=worker.ready)
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause if isinstance(error.cause, RsrpError) else error
             return Answer(worker, lease, order, failure=str(cause))

@@ -57,6 +57,7 @@ class Answer:
     outcome: Outcome | None = None
     failure: str | None = None
     lost: str | None = None
+    began: bool = True  #: of one that is lost: had it been ready?
 
 
 class Workforce(Protocol):
@@ -100,6 +101,7 @@ class ShardedEngine:
     stop: Sequence[int] = ()
     _weights: Weights | None = field(default=None, init=False)
     _lost: Counter[str] = field(default_factory=Counter, init=False)
+    _stillborn: int = field(default=0, init=False)  #: workers that were lost before they were ready, since one played
 
     def __post_init__(self) -> None:
         self.network = self.experiment.build_network()
@@ -138,6 +140,11 @@ class ShardedEngine:
     def _note(self, answer: Answer, order: Order, leases: Leases[Outcome]) -> None:
         if answer.lost is not None:
             self._lost["lost_worker"] += 1
+            self._stillborn += not answer.began
+            if self._stillborn >= MOST_LOSSES:
+                raise EngineError(
+                    f"{self.experiment.task}: {self._stillborn} workers in a row could not begin; the last one {answer.lost}"
+                )
             for lease in leases.lose(answer.worker):
                 if leases.losses[lease] >= MOST_LOSSES:
                     begin, count = lease
@@ -152,6 +159,7 @@ class ShardedEngine:
         else:
             assert answer.lease is not None
             assert answer.outcome is not None
+            self._stillborn = 0
             leases.finish(answer.lease, answer.worker, answer.outcome, time.monotonic())
 
     def close(self) -> None:

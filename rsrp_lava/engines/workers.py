@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from multiprocessing import connection
 from typing import Any
 
-from rsrp_lava.engines.leases import MOST_LOSSES, Lease
+from rsrp_lava.engines.leases import Lease
 from rsrp_lava.engines.processes import kill_session, pair, start, tail
 from rsrp_lava.engines.shards import Answer, Order, Weights
 from rsrp_lava.errors import EngineError
@@ -22,7 +22,7 @@ class _Worker:
     """One process, in a session of its own: Ctrl-C in a terminal is ours alone."""
 
     def __init__(self, experiment: Experiment, seed: int) -> None:
-        self.ready = False
+        self.ready = self.began = False
         self.task: tuple[Order, Lease] | None = None
         self.weights: Weights | None = None  #: it was sent last
         with ExitStack() as ours, ExitStack() as theirs:
@@ -60,7 +60,6 @@ class LocalWorkers:
         self._experiment, self._seed, self.size = experiment, seed, count
         self._limit_mib = experiment.environment.worker_memory_mib
         self._workers: list[_Worker] = []
-        self._stillborn = 0  #: workers in a row that were lost before they were ready
 
     def start(self) -> None:
         """See `engines.shards.Workforce.start`."""
@@ -93,14 +92,10 @@ class LocalWorkers:
         try:
             kind, content = worker.link.recv()
         except (EOFError, OSError):
-            how = worker.end()
-            self._stillborn += not worker.ready
-            if self._stillborn >= MOST_LOSSES:
-                return Answer(worker, failure=f"{self._stillborn} workers in a row could not begin; the last one {how}")
             self._replace(worker)
-            return Answer(worker, lost=how)
+            return Answer(worker, lost=worker.end(), began=worker.began)
         if kind == "ready":
-            worker.ready, self._stillborn = True, 0
+            worker.ready = worker.began = True
             return None
         order, lease = worker.task or (None, None)
         worker.task = None
