@@ -69,7 +69,7 @@ class _Body:
     frame_skip: int
     noise: float  #: of the start, uniform within ±
     normal_velocity: bool  #: velocities start normally distributed, with this standard deviation
-    observe: Callable[[Any], Any]  #: sizes → compiled function
+    observe: Callable[[Any], tuple[Any, int]]  #: sizes → compiled function, and how many numbers it writes
     reward: Callable[[Any], Any]  #: sizes → compiled function (simulation, place before, Σ a²) → reward, ended
     place: Callable[[Any], Any]  #: sizes → compiled function (simulation) → where the body is, in m
 
@@ -116,10 +116,10 @@ def _mass_center(sizes: _Sizes) -> Any:
 # --- observations ------------------------------------------------------------------------------------------------------
 
 
-def _observe_state(skipped: int, limit: float) -> Callable[[_Sizes], Any]:
+def _observe_state(skipped: int, limit: float) -> Callable[[_Sizes], tuple[Any, int]]:
     """qpos without its first `skipped`, then qvel within ± limit."""
 
-    def make(sizes: _Sizes) -> Any:
+    def make(sizes: _Sizes) -> tuple[Any, int]:
         nq, nv = sizes.nq, sizes.nv
 
         @kernel
@@ -131,12 +131,12 @@ def _observe_state(skipped: int, limit: float) -> Callable[[_Sizes], Any]:
             for k in range(nv):
                 observation[nq - skipped + k] = np.float32(min(max(qvel[k], -limit), limit))
 
-        return observe
+        return observe, nq - skipped + nv
 
     return make
 
 
-def _observe_double_pendulum(sizes: _Sizes) -> Any:
+def _observe_double_pendulum(sizes: _Sizes) -> tuple[Any, int]:
     @kernel
     def observe(state, observation):
         simulation = state.view(np.int64)
@@ -149,10 +149,10 @@ def _observe_double_pendulum(sizes: _Sizes) -> Any:
             observation[5 + k] = np.float32(min(max(qvel[k], -10.0), 10.0))
         observation[8] = np.float32(min(max(force[0], -10.0), 10.0))
 
-    return observe
+    return observe, 9
 
 
-def _observe_humanoid(sizes: _Sizes) -> Any:
+def _observe_humanoid(sizes: _Sizes) -> tuple[Any, int]:
     nq, nv, nbody = sizes.nq, sizes.nv, sizes.nbody
     moving = ((QPOS, 2, nq), (QVEL, 0, nv), (CINERT, 10, 10 * nbody), (CVEL, 6, 6 * nbody))
     parts = (*moving, (QFRC_ACTUATOR, 6, nv), (CFRC_EXT, 6, 6 * nbody))
@@ -167,7 +167,7 @@ def _observe_humanoid(sizes: _Sizes) -> Any:
                 observation[written] = np.float32(values[k])
                 written += 1
 
-    return observe
+    return observe, sum(last - first for _, first, last in parts)
 
 
 # --- rewards -----------------------------------------------------------------------------------------------------------
@@ -317,9 +317,7 @@ def get_body(id: str) -> EpisodeTask | None:
     body = _BODIES[id]
     model = _load(id, body.xml)
     sizes = _Sizes(model.nq, model.nv, model.nu, model.nbody, model.opt.timestep * body.frame_skip)
-    start = _open(model)
-    observe = body.observe(sizes)
-    n_observations = _observed(id, sizes)
+    observe, n_observations = body.observe(sizes)
     import gymnasium
 
     spec = gymnasium.spec(id)
@@ -329,7 +327,7 @@ def get_body(id: str) -> EpisodeTask | None:
         summary=f"{body.summary} (MuJoCo; Gymnasium {id}, {spec.max_episode_steps} steps)",
         n_observations=n_observations,
         n_outputs=model.nu,
-        state_size=len(start.values),
+        state_size=_STATE_SIZE,
         random_size=model.nq + 2 * model.nv,
         max_steps=spec.max_episode_steps,
         return_scale=spec.reward_threshold or 1000.0,
@@ -340,14 +338,6 @@ def get_body(id: str) -> EpisodeTask | None:
         samples_per_piece=1,
         simulation=functools.partial(_open, model),
     )
-
-
-def _observed(id: str, sizes: _Sizes) -> int:
-    if id == "InvertedDoublePendulum-v5":
-        return 9
-    if id == "Humanoid-v5":
-        return sizes.nq - 2 + sizes.nv + 22 * (sizes.nbody - 1) + sizes.nv - 6
-    return sizes.nq + sizes.nv - (0 if id == "InvertedPendulum-v5" else 1)
 
 
 def _load(id: str, xml: str) -> Any:
