@@ -80,13 +80,13 @@ def test_samples_of_a_lost_worker_are_played_again():
 
 @pytest.mark.slow
 def test_workers_killed_all_the_time_change_nothing():
-    """A worker a second is killed while a run trains."""
-    experiment = Experiment(population=256, generations=12, evaluation_episodes=16, seed=5)
+    """A worker is killed every three seconds while a run trains."""
+    experiment = Experiment(population=256, generations=40, evaluation_episodes=16, seed=5)
     fused, stop = train(experiment, threads=1), threading.Event()
     killed = []
 
     def kill_on():
-        while not stop.wait(1.0):
+        while not stop.wait(3.0):
             for process in _players()[:1]:
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)

@@ -80,9 +80,6 @@ class RayWorkers:
         """See `engines.shards.Workforce.start`."""
         self._connect()
         self._census()
-        while not any(worker.ready for worker in self._workers):
-            for answer in self.wait(1.0):
-                raise EngineError(f"engine ray: {answer.failure or f'a worker {answer.lost} before it was ready'}")
 
     def _connect(self) -> None:
         ray = self._ray

@@ -69,7 +69,7 @@ class Workforce(Protocol):
         ...
 
     def start(self) -> None:
-        """Begin to start workers, and wait for the first. Raises `EngineError` if none can be."""
+        """Begin to start workers. Raises `EngineError` if none can be."""
         ...
 
     def idle(self) -> Sequence[Hashable]:
@@ -107,8 +107,13 @@ class ShardedEngine:
         self.network = self.experiment.build_network()
 
     def prepare(self, start: Any = None) -> None:
-        """See `engines.protocol.Engine.prepare`."""
+        """See `engines.protocol.Engine.prepare`: waits for the first worker."""
         self.workforce.start()
+        while not self.workforce.idle():
+            for answer in self.workforce.wait(_LOOK_S):
+                self._count_loss(answer)
+                if answer.failure is not None:
+                    raise EngineError(f"{self.experiment.task}: {answer.failure}")
 
     def play(
         self,
@@ -139,12 +144,7 @@ class ShardedEngine:
 
     def _note(self, answer: Answer, order: Order, leases: Leases[Outcome]) -> None:
         if answer.lost is not None:
-            self._lost["lost_worker"] += 1
-            self._stillborn += not answer.began
-            if self._stillborn >= MOST_LOSSES:
-                raise EngineError(
-                    f"{self.experiment.task}: {self._stillborn} workers in a row could not begin; the last one {answer.lost}"
-                )
+            self._count_loss(answer)
             for lease in leases.lose(answer.worker):
                 if leases.losses[lease] >= MOST_LOSSES:
                     begin, count = lease
@@ -161,6 +161,17 @@ class ShardedEngine:
             assert answer.outcome is not None
             self._stillborn = 0
             leases.finish(answer.lease, answer.worker, answer.outcome, time.monotonic())
+
+    def _count_loss(self, answer: Answer) -> None:
+        """Workers come and go; those that go before they have begun do so for a reason."""
+        if answer.lost is None:
+            return
+        self._lost["lost_worker"] += 1
+        self._stillborn += not answer.began
+        if self._stillborn >= MOST_LOSSES:
+            raise EngineError(
+                f"{self.experiment.task}: {self._stillborn} workers in a row could not begin; the last one {answer.lost}"
+            )
 
     def close(self) -> None:
         """See `engines.protocol.Engine.close`."""

@@ -11,7 +11,6 @@ from typing import Any
 from rsrp_lava.engines.leases import Lease
 from rsrp_lava.engines.processes import kill_session, pair, start, tail
 from rsrp_lava.engines.shards import Answer, Order, Weights
-from rsrp_lava.errors import EngineError
 from rsrp_lava.experiment import Experiment
 
 #: One thread a worker: libraries that environments use would start as many as there are processors.
@@ -64,10 +63,6 @@ class LocalWorkers:
     def start(self) -> None:
         """See `engines.shards.Workforce.start`."""
         self._workers = [self._open() for _ in range(self.size)]
-        while not all(worker.ready for worker in self._workers):
-            for answer in self.wait(1.0):
-                words = answer.failure or f"a worker {answer.lost} before it was ready"
-                raise EngineError(f"{self._experiment.task}: {words}")
 
     def _open(self) -> _Worker:
         return _Worker(self._experiment, self._seed)
