@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
@@ -14,10 +14,15 @@ import numpy as np
 from benchmarks.timing import alternate, seconds
 from rsrp_lava import Experiment
 from rsrp_lava.engines import open_engine, open_local
+from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.engines.gym import GymEngine
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.kernels.rollout import act, draw_sample, start_episode
+from rsrp_lava.kernels.held import hold
+from rsrp_lava.kernels.random_bits import MEMBRANE, TASK, fill_uniform
+from rsrp_lava.kernels.rollout import act, allocate_state, draw_sample, start_episode
+from rsrp_lava.network import ReleaseProbabilities
+from rsrp_lava.tasks import EpisodeTask
 
 HUMANOID = Experiment(task="gym:Humanoid-v5", population=128)
 #: A body that falls over is put up again; without contacts with the ground it would be cheaper than in training.
@@ -39,7 +44,6 @@ def humanoid(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     ours, other, ratio = alternate(
         lambda: engine.play(half, normaliser, 1, _SAMPLES), lambda: step_alone(steps, threads), rounds
     )
-    engine.close()
     yield (
         label,
         f"{steps / ours:,.0f} /s",
@@ -47,6 +51,60 @@ def humanoid(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
         f"{100 * ratio:.0f} %",
         "MuJoCo alone, random actions, the same threads",
     )
+    # The networks' actions make more contacts than random ones, and contacts are most of the physics.
+    episodes = list(recorded(half, normaliser))
+    again = sum(len(actions) for _, actions in episodes)
+    ours, other, ratio = alternate(
+        lambda: engine.play(half, normaliser, 1, len(episodes)), lambda: repeat(episodes, threads), rounds
+    )
+    engine.close()
+    yield (
+        label,
+        f"{again / ours:,.0f} /s",
+        f"{again / other:,.0f} /s",
+        f"{100 * ratio:.0f} %",
+        "MuJoCo alone, the networks' actions, the same threads",
+    )
+
+
+def recorded(half: ReleaseProbabilities, normaliser: Normaliser) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Of each sample of generation 1 the random numbers of its start and its actions."""
+    task, engine = HUMANOID.build_task(), open_local(HUMANOID, Threads(1), 0)
+    assert isinstance(task, EpisodeTask)
+    assert isinstance(engine, FusedEngine)
+    synapses, constants, mean, inverse_std, _, key = engine._arguments(half, normaliser, 1, False)
+    simulation, state = task.open_state(), allocate_state(synapses, constants, task.n_outputs)
+    held = hold((state, constants, mean, inverse_std, engine._tally(0)))
+    observation = np.zeros(task.n_observations, np.float32)
+    for sample in range(_SAMPLES):
+        random, potentials = np.empty(task.random_size), np.empty(constants.n_neurons)
+        draw_sample(state, synapses, key, sample)
+        fill_uniform(0, 1, sample, MEMBRANE, potentials)
+        fill_uniform(0, 1, sample, TASK, random)
+        start_episode(state, constants, potentials)
+        task.reset(simulation.values, random)
+        actions, ended = [], False
+        while not ended:
+            task.observe(simulation.values, observation)
+            act(held, observation)
+            actions.append(state.output.copy())
+            _, ended = task.step(simulation.values, state.output)
+        yield random, actions
+
+
+def repeat(episodes: list[tuple[np.ndarray, list[np.ndarray]]], threads: int) -> None:
+    """The physics of recorded episodes, on threads."""
+    task = HUMANOID.build_task()
+    assert isinstance(task, EpisodeTask)
+
+    def work(first: int) -> None:
+        simulation = task.open_state()
+        for random, actions in episodes[first::threads]:
+            task.reset(simulation.values, random)
+            for action in actions:
+                task.step(simulation.values, action)
+
+    in_threads(work, threads)
 
 
 def step_alone(steps: int, threads: int) -> None:
@@ -65,7 +123,12 @@ def step_alone(steps: int, threads: int) -> None:
             if not 1.0 < data.qpos[2] < 2.0:
                 mujoco.mj_resetData(model, data)
 
-    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(threads)]
+    in_threads(work, threads)
+
+
+def in_threads(work: Callable[[int], None], threads: int) -> None:
+    """Call `work(0)`, `work(1)`, … at the same time."""
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -87,7 +150,7 @@ def network_call(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
         draw_sample(playing.state, playing.synapses, (0, 0, 0), 1)
         start_episode(playing.state, engine._constants, potentials)
         for observation in observations.copy():
-            act(playing.state, engine._constants, observation, *playing.scaling, playing.tally)
+            act(playing.held, observation)
 
     episode()
     times = sorted(seconds(episode) / 200 for _ in range(10 * rounds))

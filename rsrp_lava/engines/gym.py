@@ -12,6 +12,7 @@ import numpy as np
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.errors import EngineError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
+from rsrp_lava.kernels.held import Held, hold
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, TASK, fill_uniform
 from rsrp_lava.kernels.rollout import NetworkState, Synapses, Tally, act, allocate_state, draw_sample, start_episode
 from rsrp_lava.mapping.release import ReleaseDraw
@@ -25,8 +26,8 @@ class _Playing(NamedTuple):
 
     synapses: Synapses
     state: NetworkState
-    scaling: tuple[np.ndarray, np.ndarray]  #: mean and 1 / standard deviation of observations, float32
     tally: Tally
+    held: Held  #: for `act`: (state, constants, mean and 1 / standard deviation of observations as float32, tally)
 
 
 class GymEngine:
@@ -53,7 +54,7 @@ class GymEngine:
             playing = self._open(half, Normaliser.start(self.task.n_observations), deterministic)
             for potentials, _ in self._start(playing, (self.seed, 0, 0), 0, 1):
                 start_episode(playing.state, self._constants, potentials)
-                act(playing.state, self._constants, observation, *playing.scaling, playing.tally)
+                act(playing.held, observation)
 
     def play(
         self,
@@ -97,7 +98,7 @@ class GymEngine:
         state = allocate_state(synapses, self._constants, self.task.n_outputs)
         tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((2, d), np.int64), np.zeros(len(EVENTS), np.int64))
         scaling = (normaliser.mean.astype(np.float32), (1.0 / normaliser.std).astype(np.float32))
-        return _Playing(synapses, state, scaling, tally)
+        return _Playing(synapses, state, tally, hold((state, self._constants, *scaling, tally)))
 
     def _start(
         self, playing: _Playing, key: tuple[int, int, int], sample: int, episodes: int
@@ -114,12 +115,12 @@ class GymEngine:
         """Return and environment steps of one episode."""
         if self._environment is None:
             self._environment = self.open_environment()
-        environment, constants, (state, (mean, inverse_std), tally) = self._environment, self._constants, playing[1:]
+        environment, held, output = self._environment, playing.held, playing.state.output
         observation, total, steps, ended = environment.reset(seed), 0.0, 0, False
         while steps < self.task.max_steps and not ended:
-            if not act(state, constants, observation, mean, inverse_std, tally):
+            if not act(held, observation):
                 raise EpisodeFault("not_finite", f"observation {steps} of the episode with seed {seed} is not finite")
-            observation, reward, ended = environment.step(state.output)
+            observation, reward, ended = environment.step(output)
             total += reward
             steps += 1
         return total, steps

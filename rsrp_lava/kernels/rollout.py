@@ -185,8 +185,12 @@ def sense_and_simulate(state, constants, observation, mean, inverse_std, tally):
 
 
 @kernel
-def act(state, constants, observation, mean, inverse_std, tally):
-    """One environment step of the network, `state.output`; False for an observation that is not finite."""
+def act(held, observation):
+    """One environment step of the network, `state.output`; False for an observation that is not finite.
+
+    `held.value`: (state, constants, mean, inverse_std, tally), as of `sense_and_simulate` (kernels/held.py).
+    """
+    state, constants, mean, inverse_std, tally = held.value
     for d in range(observation.shape[0]):
         if not np.isfinite(observation[d]):
             return False
