@@ -134,6 +134,7 @@ def train(
     neurons: Annotated[str | None, _layer("neurons", "relu|lif")] = None,
     max_steps: Annotated[str | None, _environment("max_steps", "integer")] = None,
     episodes_per_sample: Annotated[str | None, _environment("episodes_per_sample", "integer")] = None,
+    starts: Annotated[str | None, _environment("starts", "independent|shared")] = None,
     env_kwargs: Annotated[list[str] | None, _environment("kwargs", "name=value", "--env-kwargs")] = None,
     on_error: Annotated[str | None, _environment("on_error", "fail|worst_rank")] = None,
     compiled: Annotated[bool | None, _environment("compiled", "", "--compiled/--no-compiled")] = None,
@@ -184,6 +185,7 @@ def train(
     environment = {
         "max_steps": max_steps,
         "episodes_per_sample": episodes_per_sample,
+        "starts": starts,
         "kwargs": _pairs("--env-kwargs", env_kwargs),
         "on_error": on_error,
         "compiled": compiled,

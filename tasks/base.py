@@ -52,6 +52,8 @@ class EpisodeTask:
     samples_per_piece: int = 8
     #: States in which evaluation episodes start, float64, shape (episodes, state_size); None: as `reset` draws them.
     starts: np.ndarray | None = field(default=None, repr=False, compare=False)
+    #: Whether all training samples of a generation start alike.
+    shared_starts: bool = False
     #: Makes a state that is more than numbers (tasks/bodies.py); None: zeros, all of the task.
     simulation: Callable[[], TaskState] | None = None
 

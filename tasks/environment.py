@@ -25,6 +25,9 @@ class EnvironmentOptions(BaseModel):
 
     max_steps: int | None = Field(None, ge=1, le=10**9, description="environment steps that end an episode")
     episodes_per_sample: int = Field(1, ge=1, le=1024, description="episodes a training sample plays; the mean counts")
+    starts: Literal["independent", "shared"] = Field(
+        "independent", description="whether every training sample of a generation starts its own way, or all alike"
+    )
     kwargs: dict[str, Any] = Field(default_factory=dict, description="arguments of the environment, gravity=9.8; repeatable")
     wrappers: tuple[WrapperOptions, ...] = Field((), description="wrappers around it, the innermost first")
     on_error: Literal["fail", "worst_rank"] = Field(

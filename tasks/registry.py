@@ -41,7 +41,7 @@ def get_task(name: str, options: EnvironmentOptions = USUAL) -> Task:
     if name not in _TASKS:
         raise ExperimentError(unknown_name("task", name, [*_TASKS, "gym:ID"]))
     _refuse_options(name, _TASKS[name], options)
-    return _with_limit(_TASKS[name], options)
+    return _played_as(_TASKS[name], options)
 
 
 def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL) -> EpisodeTask:
@@ -54,23 +54,28 @@ def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL)
 
 
 def _refuse_options(name: str, task: Task, options: EnvironmentOptions) -> None:
-    known = () if isinstance(task, ClassifyTask) else ("max_steps", "episodes_per_sample")
+    known = () if isinstance(task, ClassifyTask) else ("max_steps", "episodes_per_sample", "starts")
     for option in type(options).model_fields:
         if option not in known and getattr(options, option) != getattr(USUAL, option):
             of = "gym: tasks" if known else "tasks with episodes"
             raise ExperimentError(f"environment.{option}: is for {of}, not {name}; leave it out")
 
 
-def _with_limit(task: Task, options: EnvironmentOptions) -> Task:
-    if options.max_steps is None or not isinstance(task, EpisodeTask):
+def _played_as(task: Task, options: EnvironmentOptions) -> Task:
+    if not isinstance(task, EpisodeTask):
         return task
-    return dataclasses.replace(task, max_steps=options.max_steps, perfect_return=None)
+    changed: dict[str, Any] = {}
+    if options.max_steps is not None:
+        changed |= {"max_steps": options.max_steps, "perfect_return": None}
+    if options.starts == "shared":
+        changed |= {"shared_starts": True}
+    return dataclasses.replace(task, **changed) if changed else task
 
 
 def _gym_task(id: str, options: EnvironmentOptions) -> Task:
     """The compiled twin of an environment as Gymnasium has registered it, or the environment itself."""
     twin = None if options.kwargs or options.wrappers or not options.compiled else compiled_twin(id)
-    return _with_limit(twin, options) if twin else gym.describe(id, options)
+    return _played_as(twin, options) if twin else gym.describe(id, options)
 
 
 def compiled_twin(id: str) -> EpisodeTask | None:

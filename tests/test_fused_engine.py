@@ -26,6 +26,7 @@ from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw, reservoir_release
 from rsrp_lava.network import Network, NetworkOptions
 from rsrp_lava.tasks import get_task
+from rsrp_lava.tasks.environment import EnvironmentOptions
 
 TASK = get_task("cartpole")
 NAMES = ("input", "recurrent", "readout")
@@ -64,10 +65,13 @@ def open_engine():
         engine.close()
 
 
-def slow_episode(network, releases, normaliser, seed, generation, sample, phase=0):
-    """The return and the observations of one episode, played by the twin in Gymnasium's own CartPole."""
+def slow_episode(network, releases, normaliser, seed, generation, sample, phase=0, start_of=None):
+    """The return and the observations of one episode, played by the twin in Gymnasium's own CartPole.
+
+    `start_of`: the sample whose start it is, if not this one's own.
+    """
     potentials = naive.uniforms(seed, generation, sample, naive.MEMBRANE + phase, network.options.n_neurons)
-    start = -0.05 + 0.1 * naive.uniforms(seed, generation, sample, naive.TASK + phase, 4)
+    start = -0.05 + 0.1 * naive.uniforms(seed, generation, sample if start_of is None else start_of, naive.TASK + phase, 4)
     mean = normaliser.mean.astype(np.float32)
     inverse_std = (1 / np.sqrt(normaliser.variance)).astype(np.float32)
     twin = naive.Sample(releases, potentials, network.options.excitatory_ratio)
@@ -117,6 +121,19 @@ def test_networks_of_other_sizes_equal_slow_episodes(open_engine, options, p_bit
     for sample in range(2):
         releases = drawn(network, probabilities, 7, 0, sample, p_bits)
         assert outcome.returns[sample] == slow_episode(network, releases, SCALED, 7, 0, sample)[0]
+
+
+def test_shared_starts_are_those_of_the_first_sample_but_not_in_evaluations(open_engine):
+    network, shared = make_network(), get_task("cartpole", EnvironmentOptions(starts="shared"))
+    probabilities = random_probabilities(network)
+    own, same = (open_engine(network, task=task) for task in (TASK, shared))
+    outcome = same.play(probabilities, SCALED, 5, 4)
+    for sample in range(4):
+        releases = drawn(network, probabilities, 7, 5, sample)
+        assert outcome.returns[sample] == slow_episode(network, releases, SCALED, 7, 5, sample, start_of=0)[0]
+    assert outcome.returns.tolist() != own.play(probabilities, SCALED, 5, 4).returns.tolist()
+    assert same.play(probabilities, SCALED, 5, 2, first=2).returns.tolist() == outcome.returns[2:].tolist()
+    assert_same(*(engine.play(probabilities, SCALED, 5, 4, deterministic=True) for engine in (own, same)))
 
 
 def test_evaluation_plays_the_likelier_release_of_every_synapse(open_engine):

@@ -165,6 +165,7 @@ def test_what_decides_is_in_the_fingerprint():
     for changed in (
         {"max_steps": 5},
         {"episodes_per_sample": 2},
+        {"starts": "shared"},
         {"on_error": "worst_rank"},
         {"wrappers": [{"name": "TimeAwareObservation"}]},
     ):
@@ -183,7 +184,8 @@ def slow_returns(experiment, sample, episodes):
     releases = naive.draw_network(half, 16, seed, 0, sample)
     n = network.options.n_neurons
     potentials = naive.uniforms(seed, 0, sample, naive.MEMBRANE, n * episodes)
-    seeds = (naive.uniforms(seed, 0, sample, naive.TASK, episodes) * 2**31).astype(int)
+    start_of = 0 if experiment.environment.starts == "shared" else sample
+    seeds = (naive.uniforms(seed, 0, start_of, naive.TASK, episodes) * 2**31).astype(int)
     earned = []
     for episode in range(episodes):
         twin = naive.Sample(releases, potentials[episode * n : (episode + 1) * n], network.options.excitatory_ratio)
@@ -198,9 +200,9 @@ def slow_returns(experiment, sample, episodes):
     return earned
 
 
-@pytest.mark.parametrize("episodes", [1, 3])
-def test_returns_equal_slow_episodes(episodes):
-    experiment = Experiment(task=TARGET, environment={"episodes_per_sample": episodes}, **TINY)
+@pytest.mark.parametrize(("episodes", "starts"), [(1, "independent"), (3, "independent"), (2, "shared")])
+def test_returns_equal_slow_episodes(episodes, starts):
+    experiment = Experiment(task=TARGET, environment={"episodes_per_sample": episodes, "starts": starts}, **TINY)
     outcome = returns_of(experiment)
     ref = [np.mean(slow_returns(experiment, sample, episodes)) for sample in (0, 5)]
     np.testing.assert_allclose(outcome.returns[[0, 5]], ref, rtol=1e-12)
@@ -347,7 +349,7 @@ def test_a_folder_made_for_a_run_has_a_name_any_system_takes(call, tmp_path):
 
 def test_the_command_line_sets_what_python_sets(call, tmp_path):
     options = ["--max-steps", 9, "--episodes-per-sample", 2, "--on-error", "worst_rank", "--env-kwargs", "fault=raise"]
-    options += ["--env-kwargs", "share=0.0", "--no-compiled", "--worker-memory-mib", 999]
+    options += ["--env-kwargs", "share=0.0", "--starts", "shared", "--no-compiled", "--worker-memory-mib", 999]
     small = ["--population", 4, "--generations", 1, "--evaluation-episodes", 2, "--threads", 1, "--out", "run"]
     code, _, said = call("train", FAULTY, *options, *small)
     assert code == 0, said
@@ -355,13 +357,15 @@ def test_the_command_line_sets_what_python_sets(call, tmp_path):
     assert environment.model_dump() == {
         "max_steps": 9,
         "episodes_per_sample": 2,
+        "starts": "shared",
         "on_error": "worst_rank",
         "kwargs": {"fault": "raise", "share": 0.0},
         "wrappers": (),
         "compiled": False,
         "worker_memory_mib": 999,
     }
-    assert "max_steps = 9, episodes_per_sample = 2, kwargs.fault = raise" in Experiment.from_yaml("run/config.yaml").label
+    label = Experiment.from_yaml("run/config.yaml").label
+    assert "max_steps = 9, episodes_per_sample = 2, starts = shared, kwargs.fault = raise" in label
 
 
 def test_bad_options_are_one_line_and_exit_code_2(call):

@@ -84,7 +84,7 @@ def nothing_left(monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
+        {"environment": {"starts": "shared"}},
         pytest.param({"reservoir": True}, marks=pytest.mark.slow),
         pytest.param({"reward_transform": "zero_mean"}, marks=pytest.mark.slow),
         pytest.param({"reward_transform": "none", "optimizer": "momentum"}, marks=pytest.mark.slow),

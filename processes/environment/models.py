@@ -37,7 +37,9 @@ class EnvironmentModel(PopulationModel):
     def _start(self, generation: int, playing: bool) -> None:
         self.functions = (self.task.reset, self.task.observe, self.task.step)
         for phase, states in ((0, self.states[: self.samples]), (EVALUATION, self.states[self.samples :])):
-            reset_population(self.functions, self.seed, generation, phase, states, self.task.random_size)
+            reset_population(
+                self.functions, self.seed, generation, phase, self.task.shared_starts, states, self.task.random_size
+            )
         self.returns, self.steps = np.zeros(self.total), np.zeros(self.total, np.int64)
         self.playing = np.ones(self.total, np.uint8)
         self.playing[: self.samples] = playing

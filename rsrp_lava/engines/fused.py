@@ -107,7 +107,7 @@ class FusedEngine:
         mean = normaliser.mean.astype(np.float32)
         inverse_std = (1.0 / normaliser.std).astype(np.float32)
         episodes = 1 if deterministic else self._episodes
-        sizes = (task.random_size, task.n_observations, task.n_outputs, task.max_steps, episodes)
+        sizes = (task.random_size, task.n_observations, task.n_outputs, task.max_steps, episodes, int(task.shared_starts))
         key = (self.seed, generation, EVALUATION if deterministic else 0)
         return (Synapses(*sources), self._constants, mean, inverse_std, sizes, key)
 

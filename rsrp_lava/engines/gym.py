@@ -13,7 +13,7 @@ from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.errors import EngineError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.held import Held, hold
-from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, TASK, fill_uniform
+from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, fill_start, fill_uniform
 from rsrp_lava.kernels.rollout import NetworkState, Synapses, Tally, act, allocate_state, draw_sample, start_episode
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
@@ -108,7 +108,7 @@ class GymEngine:
         draw_sample(playing.state, playing.synapses, key, sample)
         potentials, seeds = np.empty((episodes, self._constants.n_neurons)), np.empty(episodes)
         fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials.reshape(-1))
-        fill_uniform(seed, generation, sample, TASK + phase, seeds)
+        fill_start(seed, generation, phase, sample, self.task.options.starts == "shared", seeds)
         return zip(potentials, (seeds * 2**31).astype(int).tolist(), strict=True)
 
     def _episode(self, playing: _Playing, seed: int) -> tuple[float, int]:

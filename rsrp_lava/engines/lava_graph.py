@@ -186,7 +186,7 @@ def compile_kernels(start: GraphStart) -> None:
     population.integrate_population(constants.readout, counts, alive, traces, events)
     population.output_population(constants.readout, traces, outputs)
     population.normalise_population(observations, scale, scale, alive, np.zeros((2, task.n_observations), np.int64))
-    specialise(population.reset_population, functions, 0, 0, 0, states, task.random_size)
+    specialise(population.reset_population, functions, 0, 0, 0, task.shared_starts, states, task.random_size)
     specialise(population.observe_population, functions, states, alive, observations)
     specialise(
         population.step_population,

@@ -21,7 +21,7 @@ from .compiling import kernel
 from .fixed_point import fixed_lif_step
 from .lanes import aligned_zeros, sum_rows
 from .neurons import lif_step
-from .random_bits import MEMBRANE, TASK, fill_uniform
+from .random_bits import MEMBRANE, fill_start, fill_uniform
 from .release import draw_release
 from .rollout import normalise, readout_count
 
@@ -107,11 +107,11 @@ def normalise_population(observations, mean, inverse_std, alive, sums):
 
 
 @kernel
-def reset_population(task, seed, generation, phase, states, random_size):
-    """Start every sample's episode: states[i] (float64) from its own random numbers."""
+def reset_population(task, seed, generation, phase, shared, states, random_size):
+    """Start every sample's episode: states[i] (float64) from its random numbers (random_bits.fill_start)."""
     random = np.empty(random_size, np.float64)
     for sample in range(states.shape[0]):
-        fill_uniform(seed, generation, sample, TASK + phase, random)
+        fill_start(seed, generation, phase, sample, shared, random)
         task[0](states[sample], random)
 
 

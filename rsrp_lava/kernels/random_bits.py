@@ -87,3 +87,12 @@ def fill_uniform(seed, generation, sample, stream, out):
         )
         for lane in range(min(4, out.shape[0] - 4 * block)):
             out[4 * block + lane] = _unit_interval(words[lane])
+
+
+@kernel
+def fill_start(seed, generation, phase, sample, shared, out):
+    """The uniform numbers that episodes of a sample start from; phase: 0 or EVALUATION.
+
+    `shared`: all training samples of a generation start alike, as sample 0 does; evaluation episodes never do.
+    """
+    fill_uniform(seed, generation, 0 if shared and phase == 0 else sample, TASK + phase, out)

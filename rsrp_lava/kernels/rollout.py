@@ -22,7 +22,7 @@ from .arithmetic import (
 from .compiling import kernel
 from .generators import count_words
 from .lanes import aligned_zeros, popcount, sum_rows
-from .random_bits import EVALUATION, MEMBRANE, RELEASE, TASK, fill_uniform
+from .random_bits import EVALUATION, MEMBRANE, RELEASE, fill_start, fill_uniform
 from .release import draw_release
 
 # Function pointers have been stable for years; Numba still announces them as experimental at every call from a new thread.
@@ -207,7 +207,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task
     task : (reset, observe, step), compiled functions of the signatures above
     synapses : Synapses;  constants : NetworkConstants
     mean, inverse_std : float32, shape (d_in,)    observation normaliser
-    sizes : (random_size, d_in, n_out, max_steps, episodes)
+    sizes : (random_size, d_in, n_out, max_steps, episodes, shared starts)
     key : (seed, generation, phase)               phase: 0 or random_bits.EVALUATION
     task_state : float64, of the task, written
     samples : (first, last)
@@ -223,7 +223,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task
     for sample in range(samples[0], samples[1]):
         draw_sample(state, synapses, key, sample)
         fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
-        fill_uniform(seed, generation, sample, TASK + phase, random)
+        fill_start(seed, generation, phase, sample, sizes[5], random)
         total, steps = 0.0, 0
         for episode in range(episodes):
             start_episode(state, constants, potentials[episode * n_neurons : (episode + 1) * n_neurons])
