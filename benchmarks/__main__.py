@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import binary_layer, bodies, classifier, memory, network, synapses
+from benchmarks import binary_layer, bodies, classifier, cluster, memory, network, synapses
 from rsrp_lava.engines.threads import available_threads
 
 
@@ -37,6 +37,7 @@ def main() -> None:
             classifier.generation,
             bodies.network_call,
             bodies.humanoid,
+            cluster.ray_workers,
         ):
             for row in measure(arguments.threads, arguments.rounds):
                 table.add_row(*row)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from rsrp_lava import Experiment, train
-from rsrp_lava.engines import open_engine
+from rsrp_lava.engines import open_engine, shards
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import EngineError
+from rsrp_lava.errors import EngineError, Interrupted
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
 
@@ -63,6 +63,28 @@ def test_traffic_is_probabilities_once_and_rewards(fused):
     traffic = [record["traffic_bytes"] for record in result.metrics if "traffic_bytes" in record]
     assert len(traffic) == SMALL.generations
     assert all(least < bytes_ < least + 8_000 for bytes_ in traffic)
+
+
+def test_a_busy_cluster_is_waited_for_aloud_and_until_asked_to_stop(monkeypatch, caplog):
+    class Busy:
+        def ready(self):
+            pass
+
+    monkeypatch.setattr(shards, "_PATIENCE_S", 0.3)
+    busy = [ray.remote(num_cpus=1)(Busy).remote() for _ in range(4)]
+    ray.get([actor.ready.remote() for actor in busy])
+    engine = open_engine(SMALL.replace(engine="ray"), Threads(1), workers=1)
+    engine.stop = []
+    asking = threading.Timer(1.5, engine.stop.append, [signal.SIGINT])
+    asking.start()
+    try:
+        with pytest.raises(Interrupted):
+            engine.prepare(None)
+        assert caplog.messages == ["engine ray: still waiting for a first worker; are all processors taken? Ctrl-C stops"]
+    finally:
+        engine.close()
+        for actor in busy:
+            ray.kill(actor)
 
 
 def kill_a_worker(engine):

@@ -6,6 +6,7 @@ plays what, in which order, or how often: a lost worker's samples are played aga
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Hashable, Sequence
@@ -14,12 +15,14 @@ from typing import Any, Protocol
 
 from rsrp_lava.engines.leases import MOST_LOSSES, Lease, Leases, pieces
 from rsrp_lava.engines.protocol import Normaliser, Outcome
-from rsrp_lava.errors import EngineError
+from rsrp_lava.errors import EngineError, Interrupted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.network import ReleaseProbabilities
 
 #: Seconds between two looks at what else may have happened while no answer comes.
 _LOOK_S = 0.2
+#: Seconds without any worker until that is said.
+_PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,15 @@ class ShardedEngine:
     def prepare(self, start: Any = None) -> None:
         """See `engines.protocol.Engine.prepare`: waits for the first worker."""
         self.workforce.start()
+        told, started = False, time.monotonic()
         while not self.workforce.idle():
+            if self.stop:
+                raise Interrupted("stopped: no worker was ready yet")
+            if not told and time.monotonic() - started > _PATIENCE_S:
+                logging.getLogger(__name__).warning(
+                    f"engine {self.name}: still waiting for a first worker; are all processors taken? Ctrl-C stops"
+                )
+                told = True
             for answer in self.workforce.wait(_LOOK_S):
                 self._count_loss(answer)
                 if answer.failure is not None:
