@@ -20,6 +20,7 @@ from rsrp_lava.errors import ExperimentError, refuse_bool, unknown_name
 from rsrp_lava.hardware_profiles import Profile, load_profile
 from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.kernels.rewards import REWARDS
+from rsrp_lava.learning.hedonistic import Hedonistic
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp
 from rsrp_lava.learning.storage import Storage
@@ -31,7 +32,11 @@ from rsrp_lava.tasks.data import load_data
 from rsrp_lava.tasks.pictures import picture_episodes
 
 #: Rules by name, with the line `rsrp-lava rules` prints.
-RULES = {"rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)"}
+RULES = {
+    "rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)",
+    "hedonistic": "hedonistic synapses: the plain gradient of reward in the release parameter (Seung 2003)",
+}
+_RULES: dict[str, type[Rsrp]] = {"rsrp": Rsrp, "hedonistic": Hedonistic}
 #: Engines by name.
 ENGINES = {
     "fused": "network and task in one compiled kernel, on all processors",
@@ -326,7 +331,8 @@ class Experiment(_Fields):
         """The plasticity rule, with its learning rate resolved."""
         kept = self.hardware.learning_storage
         storage = Storage(kept.p_bits, kept.rounding, kept.zero, kept.one)
-        return Rsrp(OPTIMIZERS[self.optimizer], self.resolved_learning_rate, self.epsilon, self.decay, storage)
+        rule = _RULES[self.rule]
+        return rule(OPTIMIZERS[self.optimizer], self.resolved_learning_rate, self.epsilon, self.decay, storage)
 
     def build_draw(self) -> ReleaseDraw:
         """How synapses draw their releases."""
@@ -334,11 +340,11 @@ class Experiment(_Fields):
 
     @property
     def resolved_learning_rate(self) -> float:
-        """`learning_rate`; `auto` is 0.5·√N for sgd (a tenth for momentum, 0.15 for adam), over the task's return scale
-        for transforms that keep the scale of the reward."""
+        """`learning_rate`; `auto` is 0.5·√N for sgd (a tenth for momentum, 0.15 for adam), four times that for the rule
+        hedonistic, over the task's return scale for transforms that keep the scale of the reward."""
         if self.learning_rate != "auto":
             return self.learning_rate
-        rate = OPTIMIZERS[self.optimizer].automatic_rate(self.population)
+        rate = _RULES[self.rule].automatic_factor * OPTIMIZERS[self.optimizer].automatic_rate(self.population)
         if self.reward_transform in SCALED_BY_REWARD and self.optimizer != "adam":
             rate /= self.build_task().return_scale
         return rate

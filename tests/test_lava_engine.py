@@ -86,6 +86,7 @@ def nothing_left(monkeypatch):
     "settings",
     [
         {"environment": {"starts": "shared"}},
+        pytest.param({"rule": "hedonistic"}, marks=pytest.mark.slow),
         pytest.param({"reservoir": True}, marks=pytest.mark.slow),
         pytest.param({"reward_transform": "zero_mean"}, marks=pytest.mark.slow),
         pytest.param({"reward_transform": "none", "optimizer": "momentum"}, marks=pytest.mark.slow),

@@ -1,5 +1,6 @@
 """Reward transforms, optimizers, the rule: hand values, symmetries, limits."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import naive
+from rsrp_lava import Experiment, train
+from rsrp_lava.learning.hedonistic import Hedonistic, exponential
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp, entropy_bits
 from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast, centered_rank, mean_reward, none, zero_mean
@@ -196,8 +199,11 @@ def test_no_gradient_is_no_step(name):
 # --- the rule ----------------------------------------------------------------------------------------------------------
 
 
-def rule(optimizer="sgd", learning_rate=1.0, epsilon=1e-3, decay=0.0):
-    return Rsrp(OPTIMIZERS[optimizer], learning_rate, epsilon, decay)
+def rule(optimizer="sgd", learning_rate=1.0, epsilon=1e-3, decay=0.0, kind=Rsrp):
+    return kind(OPTIMIZERS[optimizer], learning_rate, epsilon, decay)
+
+
+of_every_rule = pytest.mark.parametrize("kind", [Rsrp, Hedonistic])
 
 
 def updated(rho, credit, broadcast, **options):
@@ -216,49 +222,98 @@ def test_the_step_is_the_mean_credit_times_the_learning_rate():
     assert new.dtype == np.float32
 
 
+@of_every_rule
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_equal_rewards_leave_probabilities_bit_for_bit_unchanged(optimizer):
+def test_equal_rewards_leave_probabilities_bit_for_bit_unchanged(optimizer, kind):
     rho = np.random.default_rng(0).uniform(1e-3, 1 - 1e-3, (50, 70)).astype(np.float32)
     rho[0, 0], rho[0, 1] = np.float32(1e-3), np.float32(1) - np.float32(1e-3)
     broadcast = centered_rank(np.full(64, 17.0))
-    new = updated(rho, np.zeros(rho.shape), broadcast, optimizer=optimizer, learning_rate=8.0)
+    new = updated(rho, np.zeros(rho.shape), broadcast, optimizer=optimizer, learning_rate=8.0, kind=kind)
     np.testing.assert_array_equal(new.view("u4"), rho.view("u4"))
 
 
+@of_every_rule
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("epsilon", [1e-3, 0.1, 0.49])
-def test_probabilities_stay_within_epsilon(optimizer, epsilon):
+def test_probabilities_stay_within_epsilon(optimizer, epsilon, kind):
     random = np.random.default_rng(1)
     rho = random.uniform(epsilon, 1 - epsilon, (20, 20)).astype(np.float32)
     credit = random.normal(size=(20, 20)) * 10.0 ** random.integers(-3, 12, (20, 20))
-    new = updated(rho, credit, BROADCAST, optimizer=optimizer, epsilon=epsilon, learning_rate=3.0)
+    new = updated(rho, credit, BROADCAST, optimizer=optimizer, epsilon=epsilon, learning_rate=30.0, kind=kind)
     low, high = np.float32(epsilon), np.float32(1) - np.float32(epsilon)
     assert new.min() == low
     assert new.max() == high
 
 
+@of_every_rule
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_flipping_the_rewards_mirrors_the_step(optimizer):
+def test_flipping_the_rewards_mirrors_the_step(optimizer, kind):
     credit = np.random.default_rng(2).integers(-30, 31, FLOAT32_HALF.shape).astype(float)
-    up = updated(FLOAT32_HALF, credit, BROADCAST, optimizer=optimizer, learning_rate=0.05)
-    down = updated(FLOAT32_HALF, -credit, BROADCAST, optimizer=optimizer, learning_rate=0.05)
+    up = updated(FLOAT32_HALF, credit, BROADCAST, optimizer=optimizer, learning_rate=0.05, kind=kind)
+    down = updated(FLOAT32_HALF, -credit, BROADCAST, optimizer=optimizer, learning_rate=0.05, kind=kind)
     assert np.any(up != FLOAT32_HALF)
     np.testing.assert_allclose(up - np.float32(0.5), np.float32(0.5) - down, rtol=0, atol=2**-24)
 
 
-def test_decay_moves_towards_one_half():
+@of_every_rule
+def test_decay_moves_towards_one_half(kind):
     """λ of the way, from either side; ½ itself stays."""
     rho = np.array([[0.1, 0.5, 0.9, 0.999]], np.float32)
-    new = updated(rho, np.zeros((1, 4)), BROADCAST, decay=0.25)
+    new = updated(rho, np.zeros((1, 4)), BROADCAST, decay=0.25, kind=kind)
     np.testing.assert_allclose(new, [[0.2, 0.5, 0.8, 0.87425]], rtol=1e-6)
     assert new[0, 1] == np.float32(0.5)
 
 
-def test_update_leaves_its_arguments_as_they_were():
+@of_every_rule
+def test_update_leaves_its_arguments_as_they_were(kind):
     rho, credit = FLOAT32_HALF.copy(), np.ones(FLOAT32_HALF.shape)
-    updated(rho, credit, BROADCAST)
+    updated(rho, credit, BROADCAST, kind=kind)
     np.testing.assert_array_equal(rho, FLOAT32_HALF)
     np.testing.assert_array_equal(credit, 1)
+
+
+def test_hedonistic_steps_by_hand():
+    """q = logit ρ moves by η · 2 · 0.25 / 4 = η / 8, and by its mirror."""
+    rho = np.array([[0.5, 0.2, 0.9]], np.float32)
+    new = updated(rho, np.array([[2.0, 2.0, -2.0]]), BROADCAST, learning_rate=4.0, kind=Hedonistic)
+    logit = np.log(rho.astype(float) / (1 - rho.astype(float))) + np.array([0.5, 0.5, -0.5])
+    np.testing.assert_allclose(new, 1 / (1 + np.exp(-logit)), rtol=1e-6)
+
+
+def test_exponentials_are_exact_to_the_last_bits():
+    x = np.concatenate([np.linspace(-40, 40, 100_001), [0.0, -0.0, 1e-300, 1e300, -1e300]])
+    np.testing.assert_allclose(exponential(x), np.exp(np.clip(x, -64, 64)), rtol=1e-15)
+    assert exponential(np.zeros(1))[0] == 1.0
+
+
+@pytest.mark.parametrize(("kind", "natural"), [(Rsrp, True), (Hedonistic, False)])
+def test_the_expected_step_is_the_gradient_of_the_expected_reward(kind, natural):
+    """All 16 releases of four synapses, weighed by their probability, against the derivative of Σ_θ P(θ) R(θ).
+
+    RSRP's is the natural gradient, ρ (1 − ρ) times ∂J/∂ρ; in q = logit ρ the plain one, which moves ρ by ρ (1 − ρ) ∂J/∂q.
+    """
+    rho = np.array([[0.3, 0.5, 0.8, 0.6]])
+    theta = np.array(list(itertools.product([0, 1], repeat=4)))
+    rewards = np.random.default_rng(5).normal(size=16)
+
+    def weights(p):
+        return np.where(theta == 1, p, 1 - p).prod(axis=1)
+
+    h = 1e-6
+    slope = np.array([(weights(rho + h * e) - weights(rho - h * e)) @ rewards / (2 * h) for e in np.eye(4)])
+    credit = ((weights(rho) * rewards) @ (theta - rho))[None]
+    plasticity = rule(kind=kind, learning_rate=1e-4)
+    moved = plasticity.moved(rho, credit) - rho
+    metric = rho * (1 - rho)
+    np.testing.assert_allclose(moved[0], 1e-4 * (metric * (1 if natural else metric) * slope)[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rsrp", "hedonistic"])
+def test_every_rule_learns(name):
+    """Twelve generations of CartPole; with the update zeroed nothing changes."""
+    result = train(Experiment(rule=name, population=64, generations=12, evaluation_episodes=32, evaluate_every=12))
+    first, last = (result.metrics[k]["sampled_return"] for k in (0, 11))
+    assert last > 1.5 * first
 
 
 def test_entropy_in_bits():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -94,11 +94,18 @@ class Rsrp:
     F⁻¹ cancels the score's 1/(ρ (1 − ρ)): the update needs what a synapse has locally (ρ, θ) and one scalar a sample.
     """
 
+    #: The automatic learning rate is the optimizer's times this.
+    automatic_factor: ClassVar[float] = 1.0
+
     optimizer: Optimizer
     learning_rate: float
     epsilon: float
     decay: float
     storage: Storage = FLOAT32
+
+    def moved(self, rho: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """Where the step leads from ρ, before clipping and storing; all float64, of one shape."""
+        return rho + self.learning_rate * direction + self.decay * (0.5 - rho)
 
     def update(
         self,
@@ -120,8 +127,7 @@ class Rsrp:
         """
         gradient = credit * (broadcast.scale / len(broadcast.units))
         direction, state = self.optimizer.step(gradient, state)
-        rho = probability.astype(np.float64)
-        rho = rho + self.learning_rate * direction + self.decay * (0.5 - rho)
+        rho = self.moved(probability.astype(np.float64), direction)
         epsilon = np.float32(self.epsilon)
         if self.storage.p_bits is None:
             new = np.clip(rho.astype(np.float32), epsilon, np.float32(1) - epsilon)
