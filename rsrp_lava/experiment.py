@@ -223,7 +223,8 @@ class _Fields(BaseModel):
 
 
 class Experiment(_Fields):
-    """What to run. Settings that are not given come from the task's recipe, then from the defaults.
+    """What to run. Settings that are not given come from the task's recipe, then from the defaults; so do those of a
+    section (`network`, `environment`) of which only some are given.
 
     >>> Experiment(task="cartpole", population=128).generations
     70
@@ -236,8 +237,10 @@ class Experiment(_Fields):
         layers = layers if isinstance(layers, Mapping) else {}
         spiking = layers.get("neurons") == "lif"
         start = recipe(task, spiking) if isinstance(task, str) else {}
-        if spiking:
-            settings = {**settings, "layers": {**start.get("layers", {}), **layers}}
+        for section in ("layers", "network", "environment"):
+            given, known = settings.get(section), start.get(section)
+            if isinstance(given, Mapping) and isinstance(known, Mapping) and (section != "layers" or spiking):
+                settings = {**settings, section: {**known, **given}}
         try:
             super().__init__(**{**start, **settings})
         except ValidationError as error:

@@ -13,7 +13,7 @@ from gymnasium.envs.classic_control.acrobot import wrap
 from scipy.stats import kstest
 
 from rsrp_lava import Experiment, train
-from rsrp_lava.tasks import acrobot, get_task
+from rsrp_lava.tasks import acrobot, get_task, recipe
 
 #: NumPy 2 keeps a float32 scalar times a Python number in float32, where NumPy 1 and the tasks compute in float64. There
 #: Gymnasium is given state and action in float64, which makes its arithmetic that of NumPy 1.
@@ -328,9 +328,10 @@ def test_the_task_says_what_gymnasium_registers(name, gym):
 def test_networks_play_it_with_its_recipe(name):
     """A generation of small networks; returns are within the scale that the task says."""
     small = {"population": 8, "generations": 1, "evaluation_episodes": 4, "network": {"n_neurons": 16}}
-    experiment = Experiment(task=name)
-    assert (experiment.population, experiment.generations, experiment.learning_rate) == (256, 100, "auto")
-    first = train(experiment.replace(**small)).metrics[0]
+    experiment, settings = Experiment(task=name, **small), recipe(name)
+    assert experiment.learning_rate == settings["learning_rate"]
+    assert experiment.network.input_gain == settings.get("network", {}).get("input_gain", 0.1)
     scale = get_task(name).return_scale
-    assert -scale <= first["sampled_return"] <= 0
+    first = train(experiment).metrics[0]
+    assert -scale <= first["sampled_return"] <= scale
     assert math.isfinite(first["evaluation_return"])

@@ -42,6 +42,15 @@ def test_defaults():
     assert experiment.network == NetworkOptions()
 
 
+def test_a_section_of_which_some_is_given_keeps_the_rest_of_the_recipe(monkeypatch):
+    known = {"network": {"n_neurons": 32, "input_gain": 2.0}, "environment": {"starts": "shared"}}
+    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking: known)
+    experiment = Experiment(network={"n_neurons": 64}, environment={"max_steps": 9})
+    assert (experiment.network.n_neurons, experiment.network.input_gain) == (64, 2.0)
+    assert (experiment.environment.max_steps, experiment.environment.starts) == (9, "shared")
+    assert experiment.replace(network={**experiment.network.model_dump(), "input_gain": 0.1}).network.input_gain == 0.1
+
+
 def test_arguments_win_over_yaml_over_recipe_over_defaults(write, monkeypatch):
     monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking: {"population": 10, "generations": 10, "seed": 10})
     path = write("population: 20\ngenerations: 20")
