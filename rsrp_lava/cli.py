@@ -34,7 +34,7 @@ from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
 from rsrp_lava.runs import load_run, map_run
 from rsrp_lava.runs import plot as plot_runs
-from rsrp_lava.studies import AXES, STUDIES, ClassifyingOptions, QuantizationOptions, StudyResult
+from rsrp_lava.studies import AXES, STUDIES, ClassifyingOptions, ComparisonOptions, QuantizationOptions, StudyResult
 from rsrp_lava.studies import study as run_study
 from rsrp_lava.training import Result
 from rsrp_lava.training import train as train_experiment
@@ -480,7 +480,8 @@ def quantization(
 
 def _report_study(name: str, result: StudyResult, as_json: bool) -> None:
     if result.stopped_by is not None:
-        _say(f"stopped; go on with: rsrp-lava study {name} -o {shlex.quote(str(result.output))} --resume")
+        command = name if name == "compare" else f"study {name}"
+        _say(f"stopped; go on with: rsrp-lava {command} -o {shlex.quote(str(result.output))} --resume")
     _say(f"{result.output}: {', '.join(result.files)}")
     (_say if as_json else _print)(result.report)
     if as_json:
@@ -536,6 +537,28 @@ _classifier_study("samples", AXES["samples"], "mnist --populations 128,512 --bat
 _classifier_study("rewards", AXES["rewards"], "mnist --population 1024 --generations 500 -o studies/rewards")
 _classifier_study("transforms", AXES["transforms"], "digits --seeds 3 -o studies/transforms")
 _classifier_study("ei", AXES["ei"], "mnist --ei none,1:1,'1:1 mirrored' -o studies/ei")
+
+
+@app.command(epilog="Example: `rsrp-lava compare cartpole --rules rsrp,hedonistic --seeds 5 -o studies/rules`")
+def compare(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; new or empty, unless --resume.")],
+    task: Annotated[str | None, typer.Argument(help="What to learn; a resumed comparison knows it.")] = None,
+    rules: Annotated[str | None, _axis("rules", ComparisonOptions)] = None,
+    seeds: Annotated[int | None, _axis("seeds", ComparisonOptions)] = None,
+    population: Annotated[str | None, _setting("population", "integer")] = None,
+    generations: Annotated[str | None, _setting("generations", "integer")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings of every training.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
+    threads: Annotated[int | None, _THREADS] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Train every rule with several seeds; write learning curves, final returns and what they took."""
+    given = {"population": population, "generations": generations}
+    settings = read_yaml(config) if config else {}
+    settings |= {field: value for field, value in given.items() if value is not None}
+    chosen = {"rules": rules, "seeds": seeds, "settings": settings or None}
+    result = run_study("compare", task, output, resume=resume, threads=threads, progress=True, **chosen)
+    _report_study("compare", result, as_json)
 
 
 @app.command("tasks", epilog="Example: `rsrp-lava tasks`")

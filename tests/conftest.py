@@ -4,9 +4,14 @@ import shutil
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 
 from rsrp_lava import Experiment, cli, train
+
+# The first example may compile a kernel: timing decides no test.
+hypothesis.settings.register_profile("kernels", deadline=None)
+hypothesis.settings.load_profile("kernels")
 
 SMALL = {"population": 16, "generations": 4, "evaluation_episodes": 16, "seed": 3, "network": {"n_neurons": 32}}
 

@@ -283,7 +283,8 @@ def test_lists_have_one_line_each(rsrp_lava):
 
 
 def test_every_help_has_an_example(rsrp_lava):
-    commands = ["train", "evaluate", "watch", "plot", "deploy", "record", "map", "tasks", "rules", "profiles", "study"]
+    commands = ["train", "evaluate", "watch", "plot", "deploy", "record", "map"]
+    commands += ["compare", "tasks", "rules", "profiles", "study"]
     overview = rsrp_lava("--help").out
     assert re.findall(r"^│ (\w+) ", overview, re.MULTILINE)[-len(commands) :] == commands
     for arguments in ([], *([command] for command in commands), ["study", "quantization"]):

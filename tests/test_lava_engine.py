@@ -239,7 +239,8 @@ def test_modules_in_the_current_folder_are_not_taken_for_others(tmp_path, monkey
 
 
 @needs_lava
-@pytest.mark.parametrize(("tag", "potential"), [pytest.param("floating_pt", 2e-3, marks=pytest.mark.slow), ("fixed_pt", 0)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("tag", "potential"), [("floating_pt", 2e-3), ("fixed_pt", 0)])
 def test_single_processes_equal_stock_ones_spike_for_spike(tag, potential):
     """Between stock RingBuffer and Monitor, in place of stock Dense and LIF. Stock LIF computes in float64, ours in
     float32: potentials part by less than 10⁻⁴ of a threshold of 20, too little to move a spike here. Integers agree."""

@@ -11,7 +11,14 @@ from typing import IO, Any
 from pydantic import BaseModel
 
 from rsrp_lava.errors import ExperimentError, RunFolderError, unknown_name
-from rsrp_lava.studies import classifying, classifying_report, quantization, quantization_report
+from rsrp_lava.studies import (
+    classifying,
+    classifying_report,
+    comparison,
+    comparison_report,
+    quantization,
+    quantization_report,
+)
 from rsrp_lava.studies.runner import RUNS, Cell, Progress, Row, StudyFolder, read_study, run_cells, to_csv
 
 #: Studies by name, with the line that says what each is.
@@ -21,6 +28,7 @@ STUDIES = {
     "rewards": "reward functions of a classifier, side by side",
     "transforms": "what becomes of rewards before they are broadcast",
     "ei": "weights of ±1 beside excitatory and inhibitory neurons",
+    "compare": "learning rules side by side",
 }
 
 RESULTS, CURVES, HISTOGRAMS, REPORT = "results.csv", "curves.csv", "histograms.csv", "report.md"
@@ -58,7 +66,8 @@ def study(
         those it was started with; others may widen or narrow it
     threads : processors to use; the numbers do not depend on it
     progress : called with a `runner.Done` after every generation and cell; True draws progress on the terminal
-    options : of the study (`QuantizationOptions`, `ClassifyingOptions`), as lists or as '2,3,4'; None: not given
+    options : of the study (`QuantizationOptions`, `ClassifyingOptions`, `ComparisonOptions`), as lists or as '2,3,4'; None:
+        not given
 
     Returns
     -------
@@ -96,7 +105,7 @@ def _nothing(*unheard: Any) -> None:
     """Nobody watches."""
 
 
-Report = quantization_report.Report | classifying_report.Report
+Report = quantization_report.Report | classifying_report.Report | comparison_report.Report
 
 
 def _plan(name: str, task: str, given: dict[str, Any], threads: int | None) -> tuple[BaseModel, list[Cell]]:
@@ -104,6 +113,9 @@ def _plan(name: str, task: str, given: dict[str, Any], threads: int | None) -> t
     if name == "quantization":
         quantized = quantization.options(**given)
         return quantized, quantization.cells(task, quantized, threads)
+    if name == "compare":
+        compared = comparison.options(**given)
+        return compared, comparison.cells(task, compared)
     chosen = classifying.options(name, **given)
     return chosen, classifying.cells(name, task, chosen, threads)
 
@@ -111,6 +123,8 @@ def _plan(name: str, task: str, given: dict[str, Any], threads: int | None) -> t
 def _report(name: str, task: str, chosen: BaseModel, rows: list[Row], runs: Path) -> Report:
     if isinstance(chosen, quantization.QuantizationOptions):
         return quantization_report.Report(task, chosen, rows, runs)
+    if isinstance(chosen, comparison.ComparisonOptions):
+        return comparison_report.Report(task, chosen, rows, runs)
     assert isinstance(chosen, classifying.ClassifyingOptions)
     return classifying_report.Report(name, task, chosen, rows, runs)
 
@@ -118,7 +132,9 @@ def _report(name: str, task: str, chosen: BaseModel, rows: list[Row], runs: Path
 def _write(folder: StudyFolder, report: Report, rows: list[Row], stopped_by: int | None) -> StudyResult:
     """Tables and pictures of the rows there are."""
     plain = [{name: value for name, value in row.items() if name != "curve"} for row in rows]  # a curve has its own table
-    files = {RESULTS: to_csv(plain), CURVES: to_csv(report.curves()), HISTOGRAMS: to_csv(report.histograms())}
+    files = {RESULTS: to_csv(plain), CURVES: to_csv(report.curves())}
+    if histograms := list(report.histograms()):
+        files[HISTOGRAMS] = to_csv(histograms)
     for picture, draw in report.pictures().items():
         files[picture] = _drawn(draw)
     text = report.tables()

@@ -1,0 +1,86 @@
+"""Tables and pictures of a comparison of rules, made of its rows and run folders."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from rsrp_lava.reporting.comparison_plots import LearningCurve, draw_comparison
+from rsrp_lava.runs import load_run
+from rsrp_lava.studies.comparison import ComparisonOptions
+from rsrp_lava.studies.grouping import grouped
+from rsrp_lava.studies.runner import Row, to_markdown
+
+
+class Report:
+    """What the rows say."""
+
+    def __init__(self, task: str, o: ComparisonOptions, rows: list[Row], runs: Path) -> None:
+        self.task, self.seeds, self._runs = task, o.seeds, runs
+        self.failed = [row for row in rows if row["error"] is not None]
+        self.rows = [row for row in rows if row["error"] is None]
+
+    @property
+    def title(self) -> str:
+        """Of the report."""
+        return f"Rules compared: {self.task}"
+
+    def tables(self) -> str:
+        """All tables, as Markdown."""
+        headings = ["rule", "final evaluation (lowest to highest)", "sampled networks", "samples", "updates", "env steps"]
+        table = []
+        for (rule,), group in grouped(self.rows, ("rule",)):
+            found = [row["final_return"] for row in group]
+            spread = f"{np.mean(found):.1f} ({min(found):.1f} to {max(found):.1f})"
+            means = [
+                float(np.mean([row[name] for row in group]))
+                for name in ("sampled_return", "samples", "updates", "env_steps")
+            ]
+            table.append([rule, spread, f"{means[0]:.1f}", *(f"{value:,.0f}" for value in means[1:])])
+        parts = [f"{self.seeds} seeds a rule; means over seeds.", to_markdown(headings, table)]
+        if self.failed:
+            lines = sorted({f"- rule {row['rule']}: {row['error']}" for row in self.failed})
+            parts.append("## Not computed\n\n" + "\n".join(lines))
+        return "\n\n".join(parts)
+
+    def curves(self) -> Iterator[Row]:
+        """Every evaluation of every training."""
+        for row in self.rows:
+            for record in self._evaluations(row):
+                yield {
+                    "rule": row["rule"],
+                    "seed": row["seed"],
+                    "generation": record["generation"],
+                    "evaluation_return": round(record["evaluation_return"], 4),
+                    "evaluation_std": round(record["evaluation_std"], 4),
+                    "sampled_return": round(record["sampled_return"], 4) if "sampled_return" in record else None,
+                    "env_steps": record["env_steps"],
+                }
+
+    def histograms(self) -> Iterator[Row]:
+        """None are kept."""
+        yield from ()
+
+    def pictures(self) -> dict[str, Callable[[IO[bytes]], None]]:
+        """Names of the pictures, and what draws each as PNG."""
+        if not self.rows:
+            return {}
+        made = []
+        for (rule,), group in grouped(self.rows, ("rule",)):
+            of_seeds = [self._evaluations(row) for row in group]
+            length = min(map(len, of_seeds))
+            generations = np.array([record["generation"] for record in of_seeds[0][:length]])
+            returns, steps = (
+                np.array([[record[name] for record in records[:length]] for records in of_seeds])
+                for name in ("evaluation_return", "env_steps")
+            )
+            made.append(LearningCurve(rule, generations, steps.mean(0), returns))
+        return {"curves.png": functools.partial(draw_comparison, self.task, made)}
+
+    def _evaluations(self, row: Row) -> list[Row]:
+        metrics = load_run(self._runs / row["run"]).metrics
+        return [record for record in metrics if record.get("evaluation_return") is not None]
