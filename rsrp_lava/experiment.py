@@ -254,6 +254,15 @@ class Experiment(_Fields):
         """Read a YAML file (safe-loaded: it cannot construct objects); keyword arguments win over it."""
         return cls(**{**read_yaml(path), **overrides})
 
+    @classmethod
+    def recorded(cls, settings: Mapping[str, Any]) -> Experiment:
+        """The experiment of a run folder: what a section does not say is the default, whatever the recipe has become."""
+        whole = dict(settings)
+        for section, usual in (("network", NetworkOptions()), ("environment", EnvironmentOptions())):
+            if isinstance(whole.get(section, {}), Mapping):
+                whole[section] = {**usual.model_dump(), **whole.get(section, {})}
+        return cls(**whole)
+
     def to_yaml(self) -> str:
         """All settings as YAML; `from_yaml` reads it back equal."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False)

@@ -193,7 +193,7 @@ class RunFolder:
         except ExperimentError as error:
             raise RunFolderError(str(error)) from None
         try:
-            return cls(path, Experiment(**settings))
+            return cls(path, Experiment.recorded(settings))
         except ExperimentError as error:
             raise RunFolderError(f"{config}: {error}") from None
 

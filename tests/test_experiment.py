@@ -51,6 +51,16 @@ def test_a_section_of_which_some_is_given_keeps_the_rest_of_the_recipe(monkeypat
     assert experiment.replace(network={**experiment.network.model_dump(), "input_gain": 0.1}).network.input_gain == 0.1
 
 
+def test_a_recorded_run_does_not_follow_a_recipe_that_changed(monkeypatch):
+    recorded = Experiment(network={"n_neurons": 64}).model_dump()
+    del recorded["environment"]["starts"], recorded["network"]["input_gain"]  # of a version that had them not
+    known = {"network": {"input_gain": 2.0}, "environment": {"starts": "shared"}}
+    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking: known)
+    assert Experiment.recorded(recorded) == Experiment(
+        network={"n_neurons": 64, "input_gain": 0.1}, environment={"starts": "independent"}
+    )
+
+
 def test_arguments_win_over_yaml_over_recipe_over_defaults(write, monkeypatch):
     monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking: {"population": 10, "generations": 10, "seed": 10})
     path = write("population: 20\ngenerations: 20")
