@@ -419,6 +419,11 @@ def _axis(field: str, options: type[BaseModel] = QuantizationOptions) -> Any:
     return typer.Option(help=f"{entry.description}.", show_default=shown, metavar="list" if many else None)
 
 
+def _study_settings(config: Path | None, **given: str | None) -> dict[str, Any]:
+    """Settings of every training of a study: of the file, and of the options, which win."""
+    return (read_yaml(config) if config else {}) | {name: value for name, value in given.items() if value is not None}
+
+
 @study_app.command(
     help=f"Study {STUDIES['quantization']}.",
     epilog="Examples:\n\n"
@@ -450,9 +455,7 @@ def quantization(
     threads: Annotated[int | None, _THREADS] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    given = {"population": population, "generations": generations, "profile": profile}
-    settings = read_yaml(config) if config else {}
-    settings |= {name: value for name, value in given.items() if value is not None}
+    settings = _study_settings(config, population=population, generations=generations, profile=profile)
     result = run_study(
         "quantization",
         task,
@@ -508,9 +511,7 @@ def _classifier_study(name: str, axes: tuple[str, ...], example: str) -> None:
         as_json: Annotated[bool, _JSON] = False,
         **of_axes: str | None,
     ) -> None:
-        given = {"population": population, "batch": batch, "generations": generations, "data": data}
-        settings = read_yaml(config) if config else {}
-        settings |= {field: value for field, value in given.items() if value is not None}
+        settings = _study_settings(config, population=population, batch=batch, generations=generations, data=data)
         chosen = {"seeds": seeds, "baseline": baseline, "settings": settings or None, **of_axes}
         result = run_study(name, task, output, resume=resume, threads=threads, progress=True, **chosen)
         _report_study(name, result, as_json)
@@ -553,9 +554,7 @@ def compare(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Train every rule with several seeds; write learning curves, final returns and what they took."""
-    given = {"population": population, "generations": generations}
-    settings = read_yaml(config) if config else {}
-    settings |= {field: value for field, value in given.items() if value is not None}
+    settings = _study_settings(config, population=population, generations=generations)
     chosen = {"rules": rules, "seeds": seeds, "settings": settings or None}
     result = run_study("compare", task, output, resume=resume, threads=threads, progress=True, **chosen)
     _report_study("compare", result, as_json)

@@ -200,7 +200,7 @@ class _Fields(BaseModel):
             if self.environment.episodes_per_sample > 1:
                 raise ValueError(
                     f"environment.episodes_per_sample: engine lava plays one episode a sample, not "
-                    f"{self.environment.episodes_per_sample}; leave it out, or use engine fused"
+                    f"{self.environment.episodes_per_sample} (perhaps the task's recipe); set it to 1, or use engine fused"
                 )
 
     @functools.cached_property  # a file that is edited meanwhile does not change a running experiment
