@@ -41,30 +41,21 @@ def humanoid(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     normaliser = Normaliser.start(348)
     normaliser = normaliser.update(engine.play(half, normaliser, 0, _SAMPLES).observations)
     steps = int(engine.play(half, normaliser, 1, _SAMPLES).steps.sum())
-    ours, other, ratio = alternate(
-        lambda: engine.play(half, normaliser, 1, _SAMPLES), lambda: step_alone(steps, threads), rounds
-    )
-    yield (
-        label,
-        f"{steps / ours:,.0f} /s",
-        f"{steps / other:,.0f} /s",
-        f"{100 * ratio:.0f} %",
-        "MuJoCo alone, random actions, the same threads",
-    )
     # The networks' actions make more contacts than random ones, and contacts are most of the physics.
     episodes = list(recorded(half, normaliser))
-    again = sum(len(actions) for _, actions in episodes)
-    ours, other, ratio = alternate(
-        lambda: engine.play(half, normaliser, 1, len(episodes)), lambda: repeat(episodes, threads), rounds
-    )
+    for actions, alone in (
+        ("random", lambda: step_alone(steps, threads)),
+        ("the networks'", lambda: repeat(episodes, threads)),
+    ):
+        ours, other, ratio = alternate(lambda: engine.play(half, normaliser, 1, _SAMPLES), alone, rounds)
+        yield (
+            label,
+            f"{steps / ours:,.0f} /s",
+            f"{steps / other:,.0f} /s",
+            f"{100 * ratio:.0f} %",
+            f"MuJoCo alone, {actions} actions, the same threads",
+        )
     engine.close()
-    yield (
-        label,
-        f"{again / ours:,.0f} /s",
-        f"{again / other:,.0f} /s",
-        f"{100 * ratio:.0f} %",
-        "MuJoCo alone, the networks' actions, the same threads",
-    )
 
 
 def recorded(half: ReleaseProbabilities, normaliser: Normaliser) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
