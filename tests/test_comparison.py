@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from rsrp_lava import Experiment, ExperimentError, study, train
+from rsrp_lava import Experiment, ExperimentError, load_run, study, train
 from rsrp_lava.experiment import RULES
 
 pytestmark = pytest.mark.xdist_group("comparison")  # what is made once is made in one process
@@ -33,6 +33,8 @@ def test_curves_and_report_are_written(compared):
     last = next(row for row in compared.rows if (row["rule"], row["seed"]) == ("rsrp", 1))
     of_one = [c for c in curves if (c["rule"], c["seed"]) == ("rsrp", "1")]
     assert float(of_one[-1]["evaluation_return"]) == pytest.approx(last["final_return"], abs=1e-4)
+    run = load_run(compared.output / "runs" / last["run"])
+    assert [int(c["env_steps"]) for c in of_one] == [0, *(record["env_steps"] for record in run.metrics[:3])]
     assert (compared.output / "curves.png").read_bytes().startswith(b"\x89PNG")
     report = (compared.output / "report.md").read_text()
     assert all(f"| {rule} " in report for rule in RULES)

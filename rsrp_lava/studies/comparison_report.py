@@ -82,5 +82,8 @@ class Report:
         return {"curves.png": functools.partial(draw_comparison, self.task, made)}
 
     def _evaluations(self, row: Row) -> list[Row]:
+        """Records with an evaluation, with the steps taken until then: a generation is evaluated before its samples play."""
         metrics = load_run(self._runs / row["run"]).metrics
-        return [record for record in metrics if record.get("evaluation_return") is not None]
+        before = [0, *(record["env_steps"] for record in metrics)]
+        evaluated = zip(metrics, before, strict=False)
+        return [record | {"env_steps": s} for record, s in evaluated if record.get("evaluation_return") is not None]
