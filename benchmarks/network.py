@@ -89,7 +89,7 @@ def lava_population(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
         yield (label, "—", "—", "—", "not measured: Lava is not installed (Python 3.10 only)")
         return
     from rsrp_lava.engines.lava import LavaEngine
-    from rsrp_lava.training import State
+    from rsrp_lava.learners import State
 
     fused, probabilities, normaliser = _trained(threads)
     experiment = Experiment(task="cartpole", population=_POPULATION, evaluation_episodes=1, generations=2, engine="lava")

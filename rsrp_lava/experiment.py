@@ -27,6 +27,7 @@ from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions
+from rsrp_lava.rules import WEIGHT_RULES, Problem, WeightRule
 from rsrp_lava.tasks import ClassifyTask, EnvironmentOptions, EpisodeTask, Task, get_compiled_task, get_task, recipe
 from rsrp_lava.tasks.data import load_data
 from rsrp_lava.tasks.pictures import picture_episodes
@@ -35,6 +36,7 @@ from rsrp_lava.tasks.pictures import picture_episodes
 RULES = {
     "rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)",
     "hedonistic": "hedonistic synapses: the plain gradient of reward in the release parameter (Seung 2003)",
+    **{name: rule.summary for name, rule in WEIGHT_RULES.items()},
 }
 _RULES: dict[str, type[Rsrp]] = {"rsrp": Rsrp, "hedonistic": Hedonistic}
 #: Engines by name.
@@ -48,6 +50,20 @@ ENGINES = {
 _NOT_IN_FINGERPRINT = ("generations", "engine", "lava_target", "evaluate_every", "histograms_at", "data")
 #: Fields of tasks that classify; others have them at their defaults, and not in their fingerprint.
 _OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
+#: What a rule that keeps weights has of an experiment's settings, besides those it names itself (`WeightRule.settings`).
+_OF_WEIGHT_RULES = (
+    "task",
+    "rule",
+    "rule_options",
+    "engine",
+    "seed",
+    "population",
+    "generations",
+    "learning_rate",
+    "evaluation_episodes",
+    "evaluate_every",
+    "environment",
+)
 
 
 #: What is given to `train` instead of being a setting.
@@ -69,6 +85,9 @@ class _Fields(BaseModel):
 
     task: str = Field("cartpole", description="what to learn: a task (rsrp-lava tasks), or gym:ID, any of Gymnasium's")
     rule: str = Field("rsrp", description="how to learn (rsrp-lava rules)")
+    rule_options: dict[str, Any] = Field(
+        default_factory=dict, description="settings of one rule only, noise=0.1 (docs/rules.md); repeatable"
+    )
     engine: str = Field("fused", description="where the population is evaluated")
     lava_target: Literal["simulation", "loihi2"] = Field(
         "simulation", description="what engine lava runs on: simulation, or loihi2 (needs Intel's lava-loihi)"
@@ -78,7 +97,9 @@ class _Fields(BaseModel):
         default_factory=dict, description="values that replace the profile's, learning_storage.p_bits=4; repeatable"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="everything random follows from it")
-    population: int = Field(256, ge=2, le=2**20, description="training samples a generation")
+    population: int = Field(
+        256, ge=2, le=2**20, description="training samples (of rules with weights: episodes) a generation"
+    )
     generations: int = Field(70, ge=1, le=10**9, description="generations to train")
     learning_rate: float | Literal["auto"] = Field("auto", description="step size, or auto (docs/learning.md)")
     optimizer: str = Field("sgd", description="sgd (plain natural gradient), momentum or adam")
@@ -176,6 +197,11 @@ class _Fields(BaseModel):
     def _check_kind(self) -> None:
         """Settings that the kind of task has no use for are refused, not ignored."""
         task = self.build_task()
+        if self.weight_rule is not None:
+            self._check_weight_rule(self.weight_rule, task)
+            return
+        if self.rule_options:
+            raise ValueError(f"rule_options: rule {self.rule} has none; leave them out")
         if isinstance(task, ClassifyTask):
             spiking = self.layers.neurons == "lif"
             if self.engine == "lava":
@@ -202,6 +228,26 @@ class _Fields(BaseModel):
                     f"environment.episodes_per_sample: engine lava plays one episode a sample, not "
                     f"{self.environment.episodes_per_sample} (perhaps the task's recipe); set it to 1, or use engine fused"
                 )
+
+    def _check_weight_rule(self, rule: type[WeightRule], task: Task) -> None:
+        """The rule can learn the task, and has a use for every setting."""
+        refusal = rule.refusal(task)
+        if refusal is not None:
+            raise ValueError(f"rule: {self.rule} cannot learn {self.task}: {refusal}; choose another rule or task")
+        if self.engine != "fused":
+            raise ValueError(f"engine: rule {self.rule} plays in this process, not on {self.engine}; leave engine out")
+        for name, field in _Fields.model_fields.items():
+            if name not in {*_OF_WEIGHT_RULES, *rule.settings} and getattr(self, name) != field.get_default(
+                call_default_factory=True
+            ):
+                raise ValueError(f"{name}: rule {self.rule} has no use for it; leave it out")
+        if self.environment.episodes_per_sample > 1 or self.environment.starts == "shared":
+            raise ValueError(f"environment: rule {self.rule} plays one episode after the other; leave samples' settings out")
+
+    @property
+    def weight_rule(self) -> type[WeightRule] | None:
+        """The class of a rule that keeps weights; None for rules of release probabilities."""
+        return WEIGHT_RULES.get(self.rule)
 
     @functools.cached_property  # a file that is edited meanwhile does not change a running experiment
     def hardware(self) -> Profile:
@@ -233,10 +279,13 @@ class Experiment(_Fields):
     """
 
     def __init__(self, **settings: Any) -> None:
-        task, layers = settings.get("task", "cartpole"), settings.get("layers")
+        task, rule, layers = settings.get("task", "cartpole"), settings.get("rule", "rsrp"), settings.get("layers")
         layers = layers if isinstance(layers, Mapping) else {}
         spiking = layers.get("neurons") == "lif"
-        start = recipe(task, spiking) if isinstance(task, str) else {}
+        keeps_weights = isinstance(rule, str) and rule in WEIGHT_RULES
+        start = recipe(task, spiking, rule if keeps_weights else None) if isinstance(task, str) else {}
+        if keeps_weights:
+            settings["rule_options"] = _whole_options(rule, start, settings)
         for section in ("layers", "network", "environment"):
             given, known = settings.get(section), start.get(section)
             if isinstance(given, Mapping) and isinstance(known, Mapping) and (section != "layers" or spiking):
@@ -275,6 +324,8 @@ class Experiment(_Fields):
     def fingerprint(self) -> str:
         """SHA-256 of every setting that decides the release probabilities; length of training and engine do not."""
         settings = {name: value for name, value in self.model_dump().items() if name not in _NOT_IN_FINGERPRINT}
+        if not settings["rule_options"]:
+            del settings["rule_options"]
         if not isinstance(self.build_task(), ClassifyTask):
             settings = {name: value for name, value in settings.items() if name not in _OF_CLASSIFIERS}
         settings["environment"] = self.environment.deciding
@@ -292,12 +343,17 @@ class Experiment(_Fields):
     @property
     def title(self) -> str:
         """One line that says what is run."""
-        return f"{self.task} with {self.rule}: {self.population} samples × {self.generations} generations, seed {self.seed}"
+        what = "samples" if self.weight_rule is None else "episodes"
+        return f"{self.task} with {self.rule}: {self.population} {what} × {self.generations} generations, seed {self.seed}"
 
     @property
     def label(self) -> str:
         """What tells this experiment from others of its task, for the legend of a picture (without the seed)."""
         rate = self.learning_rate if self.learning_rate == "auto" else f"{self.learning_rate:g}"
+        if self.weight_rule is not None:
+            usual = self.weight_rule.Options().model_dump()
+            changed = [f"{name} = {value}" for name, value in self.rule_options.items() if value != usual.get(name)]
+            return ", ".join([self.rule, f"{self.population} episodes", f"rate {rate}", *changed])
         parts = [f"N = {self.population}", f"{self.optimizer} {rate}"]
         if self.reward_transform != "centered_rank":
             parts.append(self.reward_transform)
@@ -346,6 +402,15 @@ class Experiment(_Fields):
         rule = _RULES[self.rule]
         return rule(OPTIMIZERS[self.optimizer], self.resolved_learning_rate, self.epsilon, self.decay, storage)
 
+    def build_weight_rule(self, seed: int | None = None) -> WeightRule:
+        """The rule that keeps weights, for this task; `seed` replaces the experiment's."""
+        rule = self.weight_rule
+        if rule is None:
+            raise ExperimentError(f"rule {self.rule}: keeps release probabilities, no weights; use build_rule")
+        seed = self.seed if seed is None else seed
+        problem = Problem(self.build_task(), self.resolved_learning_rate, seed, self.network, self.data)
+        return rule(problem, rule.Options(**self.rule_options))
+
     def build_draw(self) -> ReleaseDraw:
         """How synapses draw their releases."""
         return ReleaseDraw.of(self.hardware.release, self.comparator_bits)
@@ -353,13 +418,27 @@ class Experiment(_Fields):
     @property
     def resolved_learning_rate(self) -> float:
         """`learning_rate`; `auto` is 0.5·√N for sgd (a tenth for momentum, 0.15 for adam), four times that for the rule
-        hedonistic, over the task's return scale for transforms that keep the scale of the reward."""
+        hedonistic, over the task's return scale for transforms that keep the scale of the reward. Rules that keep
+        weights have a rate of their own."""
         if self.learning_rate != "auto":
             return self.learning_rate
+        if self.weight_rule is not None:
+            return self.weight_rule.automatic_rate
         rate = _RULES[self.rule].automatic_factor * OPTIMIZERS[self.optimizer].automatic_rate(self.population)
         if self.reward_transform in SCALED_BY_REWARD and self.optimizer != "adam":
             rate /= self.build_task().return_scale
         return rate
+
+
+def _whole_options(rule: str, start: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a rule: those given, then the recipe's, then the usual ones. Raises `ExperimentError`."""
+    given, known = settings.get("rule_options") or {}, start.get("rule_options", {})
+    if not isinstance(given, Mapping):
+        raise ExperimentError(f"rule_options: {given!r} — must hold settings, such as {{noise: 0.1}}")
+    try:
+        return WEIGHT_RULES[rule].Options(**{**known, **given}).model_dump()
+    except ValidationError as error:
+        raise ExperimentError(_explain(error, WEIGHT_RULES[rule].Options, "rule_options.")) from None
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -401,26 +480,26 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel] = _Fields, prefix: str = "") -> str:
     """What is wrong with each setting: its path, what was given, and why that cannot be."""
     problems: dict[str, list[str]] = {}
     for mistake in error.errors():
-        what, problem = _explain_one(mistake)
+        what, problem = _explain_one(mistake, model, prefix)
         problems.setdefault(what, []).append(problem)
     return "; ".join(what + ", or ".join(alternatives) for what, alternatives in problems.items())
 
 
-def _explain_one(mistake: Mapping[str, Any]) -> tuple[str, str]:
+def _explain_one(mistake: Mapping[str, Any], model: type[BaseModel], prefix: str) -> tuple[str, str]:
     location = [str(part) for part in mistake["loc"] if part not in ("float", "int", "literal['auto']", "constrained-int")]
-    path = ".".join(location)
+    path = prefix + ".".join(location)
     if mistake["type"] == "extra_forbidden":
         models: dict[str, type[BaseModel]] = {
             "network": NetworkOptions,
             "layers": LayeredOptions,
             "environment": EnvironmentOptions,
         }
-        model = models.get(location[0], _Fields) if len(location) > 1 else _Fields
-        known = {name: ".".join([*location[:-1], name]) for name in model.model_fields}
+        model = models.get(location[0], model) if len(location) > 1 else model
+        known = {name: prefix + ".".join([*location[:-1], name]) for name in model.model_fields}
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{known[close[0]]}'?" if close else f"known: {', '.join(known.values())}"
         if path in _GIVEN_TO_TRAIN:

@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from rsrp_lava.engines import open_engine
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.hardware_profiles import load_profile
+from rsrp_lava.learners import Record, State, WeightState, open_learner, read_state
 from rsrp_lava.mapping import MappedNetwork, check, quantise
-from rsrp_lava.network import ReleaseProbabilities, release_sha256
+from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.reporting.plots import draw_curves
 from rsrp_lava.run_folder import RunFolder, replace_file
-from rsrp_lava.training import Record, State
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,38 @@ class Run:
 
     path: Path
     experiment: Experiment
-    generation: int  #: generations finished
-    probabilities: ReleaseProbabilities
-    normaliser: Normaliser
+    state: State | WeightState = field(repr=False)
     metrics: list[Record] = field(repr=False)
+
+    @property
+    def generation(self) -> int:
+        """Generations finished."""
+        return self.state.generation
+
+    @property
+    def probabilities(self) -> ReleaseProbabilities:
+        """Release probabilities by projection; `ExperimentError` of a rule that keeps weights."""
+        return self.state.probabilities
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """Of the observations of `probabilities`."""
+        return self.state.normaliser
 
 
 def load_run(path: str | Path) -> Run:
     """Read a run's last checkpoint and metrics. Raises `RunFolderError` or `CheckpointError`."""
     folder = RunFolder.open(path)
-    state = State.from_checkpoint(folder.load_checkpoint(), folder.experiment)
-    return Run(
-        folder.path, folder.experiment, state.generation, state.probabilities, state.normaliser, folder.read_metrics()
-    )
+    state = read_state(folder.load_checkpoint(), folder.experiment)
+    return Run(folder.path, folder.experiment, state, folder.read_metrics())
 
 
 def evaluate(
     run: Run | str | Path, *, episodes: int | None = None, seed: int | None = None, threads: int | None = None
 ) -> dict[str, Any]:
-    """Play deterministic episodes, θ = [ρ > ½], with a trained network; of a classifier, the accuracy on test images.
+    """Play deterministic episodes with a trained network, θ = [ρ > ½]; of a classifier, the accuracy on test images.
+
+    Rules that keep weights play without exploring (docs/rules.md).
 
     Parameters
     ----------
@@ -57,7 +69,8 @@ def evaluate(
 
     Returns
     -------
-    dict: task, seed, episodes, mean_return, std_return, min_return, max_return, release_sha256, run
+    dict: task, seed, episodes, mean_return, std_return, min_return, max_return, run, and of what was learned the digest, as
+    in the summary of training (release_sha256)
     """
     run = run if isinstance(run, Run) else load_run(run)
     episodes = run.experiment.evaluation_episodes if episodes is None else episodes
@@ -66,12 +79,13 @@ def evaluate(
         raise ExperimentError(f"episodes: {episodes} must be between 1 and {2**20}")
     if not 0 <= seed < 2**63:
         raise ExperimentError(f"seed: {seed} must be between 0 and {2**63 - 1}")
-    engine = open_engine(run.experiment.replace(engine="fused", lava_target="simulation"), Threads(threads), seed)
+    learner = open_learner(run.experiment.replace(engine="fused", lava_target="simulation"), Threads(threads), seed)
+    learner.state = run.state
     try:
-        engine.prepare(None)
-        played = engine.play(run.probabilities, run.normaliser, run.generation, episodes, deterministic=True)
+        learner.prepare()
+        played = learner.evaluate(episodes)
     finally:
-        engine.close()
+        learner.close()
     returns = played.valid
     if len(returns) == 0:
         raise EngineError(f"{run.experiment.task}: every episode failed ({played.shown_faults}); mend the environment")
@@ -83,7 +97,7 @@ def evaluate(
         "std_return": float(np.std(returns)),
         "min_return": float(np.min(returns)),
         "max_return": float(np.max(returns)),
-        "release_sha256": release_sha256(run.probabilities),
+        **{name: value for name, value in learner.summary().items() if name.endswith("_sha256")},
         "run": str(run.path),
         **({"faults": dict(played.faults)} if played.faults else {}),
     }

@@ -131,5 +131,6 @@ TASK = EpisodeTask(
     reset=reset,
     observe=observe,
     step=step,
+    n_actions=3,
     gymnasium_id="Acrobot-v1",
 )

@@ -18,6 +18,16 @@ def first_largest(output):
 
 
 @kernel
+def choose(output, action):
+    """Outputs with which a task takes the action of that number; one output stands for two actions, by its sign."""
+    if output.shape[0] == 1:
+        output[0] = np.float32(1) if action == 1 else np.float32(-1)
+        return
+    for o in range(output.shape[0]):
+        output[o] = np.float32(1) if o == action else np.float32(0)
+
+
+@kernel
 def in_range(output, low, high):
     """An output from −1 to 1, clipped, as an action from `low` to `high`: float32, as the actions of Gymnasium's `Box`."""
     one, low, high = np.float32(1), np.float32(low), np.float32(high)

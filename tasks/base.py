@@ -44,6 +44,8 @@ class EpisodeTask:
     step: Callable
     #: The most an episode can earn, if that is known.
     perfect_return: float | None = None
+    #: How many actions there are to choose from; 0: the action is a number, or several.
+    n_actions: int = 0
     #: Of an action that is a number: the least and the largest (tasks/actions.in_range).
     action_range: tuple[float, float] | None = None
     #: The same task in Gymnasium, for hosts that run without this package; None if there is none.

@@ -81,5 +81,6 @@ TASK = EpisodeTask(
     reset=reset,
     observe=observe,
     step=step,
+    n_actions=2,
     gymnasium_id="CartPole-v1",
 )

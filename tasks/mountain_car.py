@@ -77,5 +77,6 @@ TASK = EpisodeTask(
     reset=reset,
     observe=observe,
     step=step,
+    n_actions=3,
     gymnasium_id="MountainCar-v0",
 )

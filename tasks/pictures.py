@@ -48,6 +48,7 @@ def picture_episodes(task: ClassifyTask, data: DataSet) -> EpisodeTask:
         random_size=1,
         max_steps=1,
         return_scale=task.return_scale,
+        n_actions=task.n_outputs,
         reset=reset,
         observe=observe,
         step=step,

@@ -83,15 +83,18 @@ def compiled_twin(id: str) -> EpisodeTask | None:
     return _BY_ID.get(id) or bodies.get_body(id)
 
 
-def recipe(name: str, spiking: bool = False) -> dict[str, Any]:
+def recipe(name: str, spiking: bool = False, weight_rule: str | None = None) -> dict[str, Any]:
     """The task's recipe: the settings it is known to be learned with, which an experiment starts from.
 
     `spiking`: of a task that classifies, those for spiking neurons (its section `lif`).
+    `weight_rule`: a rule that keeps weights; then its own (section `rules`), and of the others only how to evaluate.
     """
-    if name.startswith(gym.PREFIX):
-        return _gym_recipe(name.removeprefix(gym.PREFIX))
-    settings = _read(get_task(name).name)
-    of_spiking = settings.pop("lif", {})
+    gymnasium_id = name.removeprefix(gym.PREFIX) if name.startswith(gym.PREFIX) else None
+    settings = _read(get_task(name).name) if gymnasium_id is None else _gym_recipe(gymnasium_id)
+    of_spiking, of_rules = settings.pop("lif", {}), settings.pop("rules", {})
+    if weight_rule is not None:
+        evaluating = ("evaluation_episodes", "evaluate_every")
+        return {**{key: settings[key] for key in evaluating if key in settings}, **of_rules.get(weight_rule, {})}
     return {**settings, **of_spiking} if spiking else settings
 
 

@@ -44,7 +44,7 @@ def test_defaults():
 
 def test_a_section_of_which_some_is_given_keeps_the_rest_of_the_recipe(monkeypatch):
     known = {"network": {"n_neurons": 32, "input_gain": 2.0}, "environment": {"starts": "shared"}}
-    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking: known)
+    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking, weight_rule: known)
     experiment = Experiment(network={"n_neurons": 64}, environment={"max_steps": 9})
     assert (experiment.network.n_neurons, experiment.network.input_gain) == (64, 2.0)
     assert (experiment.environment.max_steps, experiment.environment.starts) == (9, "shared")
@@ -55,14 +55,16 @@ def test_a_recorded_run_does_not_follow_a_recipe_that_changed(monkeypatch):
     recorded = Experiment(network={"n_neurons": 64}).model_dump()
     del recorded["environment"]["starts"], recorded["network"]["input_gain"]  # of a version that had them not
     known = {"network": {"input_gain": 2.0}, "environment": {"starts": "shared"}}
-    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking: known)
+    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking, weight_rule: known)
     assert Experiment.recorded(recorded) == Experiment(
         network={"n_neurons": 64, "input_gain": 0.1}, environment={"starts": "independent"}
     )
 
 
 def test_arguments_win_over_yaml_over_recipe_over_defaults(write, monkeypatch):
-    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking: {"population": 10, "generations": 10, "seed": 10})
+    monkeypatch.setattr(
+        experiment_module, "recipe", lambda task, spiking, weight_rule: {"population": 10, "generations": 10, "seed": 10}
+    )
     path = write("population: 20\ngenerations: 20")
     experiment = Experiment.from_yaml(path, population=30)
     assert (experiment.population, experiment.generations, experiment.seed, experiment.decay) == (30, 20, 10, 0.0)
@@ -282,8 +284,8 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
     of_images = {"layers": {"hidden": [3]}, "reward": "recall", "batch": 3, "data_sampling": "independent"}
     ignored = {"generations": 9, "engine": "other", "lava_target": "simulation", "evaluate_every": 7, "data": "folder"}
     ignored["histograms_at"] = [3]
-    only_one_choice_yet = {"rule"}
-    known = changed.keys() | of_images.keys() | ignored.keys() | only_one_choice_yet | {"task"}
+    of_other_rules = {"rule", "rule_options"}  # tests/test_rules.py
+    known = changed.keys() | of_images.keys() | ignored.keys() | of_other_rules | {"task"}
     assert known == Experiment.model_fields.keys()
     prints = {base.replace(**{name: value}).fingerprint for name, value in changed.items()}
     assert len(prints | {base.fingerprint}) == len(changed) + 1

@@ -23,9 +23,9 @@ from rsrp_lava import EngineError, Experiment, load_run, train
 from rsrp_lava.engines.lava_messages import GraphStart
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.kernels.rollout import Synapses
+from rsrp_lava.learners import State
 from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw
-from rsrp_lava.training import State
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.xdist_group("lava")  # a session is many processes, and tests look for what is left: one at a time

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "engines.fused": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
     "engines.gym": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
     "engines.leases": set(),
+    "rules": {"kernels", "tasks", "network", "engines.threads", "errors"},
     "export": {"network", "mapping", "kernels", "hardware_profiles", "tasks", "errors"},
     "reporting": {"network", "mapping", "hardware_profiles", "errors"},
 }

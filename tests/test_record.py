@@ -16,6 +16,7 @@ from rsrp_lava.engines import open_local
 from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError
+from rsrp_lava.learners import State
 from rsrp_lava.recording import record
 from rsrp_lava.reporting.animation import animation_format
 
@@ -34,7 +35,8 @@ def untrained(task, **environment):
     experiment = Experiment(task=task, environment=environment, **SMALL)
     random, network = np.random.default_rng(5), experiment.build_network()
     rho = {p.name: random.random((p.n_pre, p.n_post)).astype(np.float32) for p in network.projections}
-    return Run(Path("untrained"), experiment, 1, rho, Normaliser.start(experiment.build_task().n_observations), [])
+    state = State(1, rho, {}, Normaliser.start(experiment.build_task().n_observations))
+    return Run(Path("untrained"), experiment, state, [])
 
 
 def evaluated(run, episode):
@@ -231,7 +233,7 @@ def test_bad_input_is_one_message(call, files, run, arguments, expected):
 
 
 def test_what_does_not_draw_is_said(tmp_path):
-    classifier = Run(Path("x"), Experiment(task="digits"), 0, {}, Normaliser.start(64), [])
+    classifier = Run(Path("x"), Experiment(task="digits"), State(0, {}, {}, Normaliser.start(64)), [])
     with pytest.raises(ExperimentError, match="digits has images, not episodes"):
         record(classifier, output=tmp_path / "a.gif")
     with pytest.raises(ExperimentError, match=r"draws no pictures: its render_modes are \[\]; give it rgb_array"):

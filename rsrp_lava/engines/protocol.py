@@ -122,7 +122,7 @@ Learn = Callable[[int, Normaliser, float], dict[str, Update]]
 
 
 class StartingState(Protocol):
-    """The part of `training.State` that an engine which learns starts from."""
+    """The part of `learners.State` that an engine which learns starts from."""
 
     generation: int
     probabilities: ReleaseProbabilities

@@ -54,6 +54,10 @@ class Threads:
         finally:  # after an error or a second Ctrl-C, no further piece is begun
             stopped.set()
 
+    def call(self, work: Callable[[], None]) -> None:
+        """Call `work` on a thread of the pool, if there is one: the calling thread goes on hearing signals meanwhile."""
+        self.map_ranges(lambda first, last: work(), 1, 1)
+
     def close(self) -> None:
         """Wait for the threads to end."""
         if self._pool is not None:

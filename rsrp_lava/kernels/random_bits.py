@@ -25,6 +25,10 @@ RESERVOIR = 1002
 ROUNDING = 3000
 #: Which images a generation (every sample of it: BATCHES + 1) sees.
 BATCHES = 4000
+#: Of rules that keep weights: their first values, their actions, and the noise they explore with.
+WEIGHTS = 5000
+ACTION = 5001
+NOISE = 5002
 #: Added to MEMBRANE and TASK for evaluation episodes, so that they never share a start with a training sample.
 EVALUATION = 1000
 
@@ -87,6 +91,13 @@ def fill_uniform(seed, generation, sample, stream, out):
         )
         for lane in range(min(4, out.shape[0] - 4 * block)):
             out[4 * block + lane] = _unit_interval(words[lane])
+
+
+@njit(nogil=True)
+def uniform(seed, generation, sample, stream, step):
+    """One uniform number in [0, 1), 53 bits: a function of the key and of `step` alone."""
+    key = np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream)
+    return _unit_interval(threefry(key[0], key[1], key[2], key[3], np.uint64(0), np.uint64(step))[0])
 
 
 @kernel

@@ -17,15 +17,21 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | Path) -> None:
-    """One run: returns (sampled mean ± std, evaluation mean ± std) above, entropy of every projection below; as PNG."""
+    """One run: returns (sampled mean ± std, evaluation mean ± std) above; below the entropy of every projection, or what a
+    rule with weights measures of itself. As PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 6), layout="constrained")
-    returns, entropy = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    played = [record for record in metrics if "sampled_return" in record]
+    returns, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    played, sampled = [record for record in metrics if "sampled_return" in record], "entropy_bits" in metrics[0]
     for records, key, label, colour in (
-        (played, "sampled", "sampled networks", COLOURS[4]),
-        ([r for r in metrics if "evaluation_return" in r], "evaluation", "evaluation (release where ρ > ½)", COLOURS[0]),
+        (played, "sampled", "sampled networks" if sampled else "training episodes", COLOURS[4]),
+        (
+            [r for r in metrics if "evaluation_return" in r],
+            "evaluation",
+            "evaluation (release where ρ > ½)" if sampled else "evaluation",
+            COLOURS[0],
+        ),
     ):
         generations = [record["generation"] for record in records]
         mean = np.array([record[f"{key}_return"] for record in records])
@@ -33,15 +39,21 @@ def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | 
     returns.set_ylabel("return")
     returns.set_title(title, fontsize="medium")
     returns.legend(loc="best", fontsize="small")
-    for colour, name in zip(COLOURS, metrics[0]["entropy_bits"], strict=False):
-        bits = [record["entropy_bits"][name] for record in metrics]
-        entropy.plot([record["generation"] for record in metrics], bits, color=colour, label=name)
-    entropy.set_ylabel("entropy (bits/synapse)")
-    entropy.set_ylim(0, 1.03)
-    entropy.set_xlabel("generation")
-    entropy.legend(loc="best", fontsize="small")
-    finish(returns, entropy)
+    _draw_measures(below, "entropy_bits" if sampled else "measures", metrics)
+    if sampled:
+        below.set_ylabel("entropy (bits/synapse)")
+        below.set_ylim(0, 1.03)
+    below.set_xlabel("generation")
+    finish(returns, below)
     figure.savefig(target, format="png", dpi=130)
+
+
+def _draw_measures(axes: Axes, key: str, metrics: Sequence[dict[str, Any]]) -> None:
+    """A curve for everything that the records hold under `key`, by name."""
+    records = [record for record in metrics if key in record]
+    for colour, name in zip(COLOURS, records[0][key] if records else (), strict=False):
+        axes.plot([r["generation"] for r in records], [r[key][name] for r in records], color=colour, label=name)
+        axes.legend(loc="best", fontsize="small")
 
 
 def draw_curves(

@@ -45,12 +45,12 @@ class RunLine:
         left = self._time_left()
         if self._first and self._last:
             (first, began), (last, now) = self._first, self._last
-            entropy = " ".join(f"{name} {bits:.2f}" for name, bits in last["entropy_bits"].items())
             parts |= {
                 "sampled": f"sampled {shown_return(last['sampled_return'])}",
                 "evaluation": f"evaluation {self._evaluation or 'not yet'}",
-                "entropy": f"entropy {entropy}",
             }
+            if "entropy_bits" in last:
+                parts["entropy"] = "entropy " + " ".join(f"{name} {bits:.2f}" for name, bits in last["entropy_bits"].items())
             played, elapsed = last["generation"] - first["generation"], now - began
             if played and elapsed > 0:
                 parts["speed"] = f"{(last['env_steps'] - first['env_steps']) / elapsed:,.0f} {self._steps}/s"

@@ -70,7 +70,8 @@ class Scalars:
         from tensorboardX.proto.summary_pb2 import Summary
 
         scalars: dict[str, float] = {name: value for name, value in record.items() if name.endswith("_return")}
-        scalars |= {f"entropy/{name}": bits for name, bits in record["entropy_bits"].items()}
+        scalars |= {f"entropy/{name}": bits for name, bits in record.get("entropy_bits", {}).items()}
+        scalars |= {name.replace(" ", "_"): value for name, value in record.get("measures", {}).items()}
         seconds = record["seconds"] - self._before["seconds"]
         if seconds > 0:
             scalars["env_steps_per_second"] = (record["env_steps"] - self._before["env_steps"]) / seconds

@@ -18,7 +18,7 @@ class ComparisonOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rules: tuple[str, ...] = Field(tuple(RULES), min_length=1, description="rules (rsrp-lava rules)")
+    rules: tuple[str, ...] = Field(("rsrp", "hedonistic"), min_length=1, description="rules (rsrp-lava rules)")
     seeds: int = Field(5, ge=1, le=1000, description="seeds of every rule: 0, 1, …")
     settings: dict[str, Any] = Field(default_factory=dict, description="of all trainings, as in a --config file")
 

@@ -1,0 +1,212 @@
+"""A population of sampled networks, played by an engine, that learns by its release probabilities: RSRP and its kin."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.experiment import Experiment
+from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.learners.protocol import Record, evaluation_record
+from rsrp_lava.learning.optimizers import OptimizerState
+from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_credit, stored_credit
+from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
+from rsrp_lava.network import Projection, ReleaseProbabilities, release_sha256
+from rsrp_lava.run_folder import Checkpoint
+
+
+@dataclass
+class State:
+    """All that learning changes. A checkpoint holds exactly this."""
+
+    generation: int
+    probabilities: ReleaseProbabilities
+    optimizer: dict[str, OptimizerState]
+    normaliser: Normaliser
+    previous_mean: float | None = None
+    sampled_return: float | None = None
+    env_steps: int = 0
+    substeps: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, experiment: Experiment) -> State:
+        """Before the first generation: every probability one half, a reservoir drawn."""
+        from rsrp_lava.mapping.release import reservoir_release
+
+        network, rule = experiment.build_network(), experiment.build_rule()
+        frozen = {p.name: reservoir_release(p, experiment.seed) for p in network.projections if not p.plastic}
+        probabilities = network.initial_probabilities(frozen)
+        optimizer = {p.name: rule.optimizer.start((p.n_pre, p.n_post)) for p in network.projections if p.plastic}
+        return cls(0, probabilities, optimizer, Normaliser.start(network.n_observed))
+
+    def to_checkpoint(self, experiment: Experiment) -> Checkpoint:
+        """The state as arrays and numbers."""
+        arrays = {f"release/{name}": rho for name, rho in self.probabilities.items()}
+        for name, slots in self.optimizer.items():
+            arrays |= {f"optimizer/{name}/{slot}": array for slot, array in slots.items()}
+        arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/variance": self.normaliser.variance}
+        numbers = {
+            "normaliser_count": self.normaliser.count,
+            "previous_mean": self.previous_mean,
+            "sampled_return": self.sampled_return,
+            "env_steps": self.env_steps,
+            "substeps": self.substeps,
+            "seconds": self.seconds,
+        }
+        return Checkpoint(experiment.fingerprint, self.generation, arrays, numbers)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, experiment: Experiment) -> State:
+        """Inverse of `to_checkpoint`."""
+        arrays, numbers = checkpoint.arrays, dict(checkpoint.numbers)
+        optimizer: dict[str, OptimizerState] = {p.name: {} for p in experiment.build_network().projections if p.plastic}
+        for key, array in arrays.items():
+            if key.startswith("optimizer/"):
+                _, name, slot = key.split("/")
+                optimizer[name][slot] = array
+        release = {key.removeprefix("release/"): rho for key, rho in arrays.items() if key.startswith("release/")}
+        normaliser = Normaliser(numbers.pop("normaliser_count"), arrays["normaliser/mean"], arrays["normaliser/variance"])
+        return cls(checkpoint.generation, release, optimizer, normaliser, **numbers)
+
+
+class PopulationLearner:
+    """One generation: draw, play, rank, broadcast, update."""
+
+    def __init__(self, experiment: Experiment, engine: Engine, pool: Threads) -> None:
+        self.experiment, self.engine, self.pool = experiment, engine, pool
+        self.state = State.start(experiment)
+        self.stopping = engine.stopping
+
+    @property
+    def stop(self) -> Sequence[int]:
+        """See `learners.protocol.Learner.stop`."""
+        return self.engine.stop
+
+    @stop.setter
+    def stop(self, received: Sequence[int]) -> None:
+        self.engine.stop = received
+
+    def prepare(self) -> None:
+        """See `learners.protocol.Learner.prepare`."""
+        self.engine.prepare(self.state)
+        if self.engine.learn is not None:
+            return
+        two_samples = TRANSFORMS["centered_rank"](np.array([0.0, 1.0]), None)
+        half, synapse = np.full((1, 1), 0.5, np.float32), Projection("one synapse", 1, 1, "post")
+        draw = self.experiment.build_draw()
+        release_credit(half, draw.source(synapse, half), two_samples, draw.p_bits, (0, 0, 0), Threads(1).map_ranges)
+        stored_credit(half, two_samples, draw.p_bits, np.zeros((2, 1), np.uint64))
+
+    def evaluate(self, episodes: int) -> Outcome:
+        """Episodes with θ = [ρ > ½]."""
+        state = self.state
+        return self.engine.play(state.probabilities, state.normaliser, state.generation, episodes, deterministic=True)
+
+    def advance(self, evaluation: Outcome | None) -> Record:
+        """See `learners.protocol.Learner.advance`."""
+        experiment, engine, state = self.experiment, self.engine, self.state
+        entropy, shapes = self._entropy(), self._histograms()
+        sampled = engine.play(state.probabilities, state.normaliser, state.generation, experiment.population)
+        normaliser, mean = state.normaliser.update(sampled.observations), mean_reward(sampled.returns)
+        if engine.learn is not None:
+            updates = engine.learn(state.generation + 1, normaliser, mean)
+        else:
+            updates = self._learn(sampled)
+        for name, update in updates.items():
+            state.probabilities[name], state.optimizer[name] = update.probability, update.optimizer
+        state.normaliser, state.previous_mean = normaliser, mean
+        state.sampled_return = mean
+        state.env_steps += int(sampled.steps.sum())
+        played = int(sampled.steps.sum()) + (int(evaluation.steps.sum()) if evaluation else 0)
+        state.substeps += played * engine.network.substeps
+        record = {
+            "generation": state.generation,
+            "sampled_return": state.sampled_return,
+            "sampled_std": float(sampled.valid.std()) if len(sampled.valid) else 0.0,
+            **(evaluation_record(evaluation) if evaluation else {}),
+            "entropy_bits": entropy,
+            **shapes,
+            "env_steps": state.env_steps,
+            **_engine_record([sampled, evaluation] if evaluation else [sampled]),
+        }
+        profile = experiment.hardware
+        if profile.arithmetic == "integer":
+            events = sampled.events + (evaluation.events if evaluation else 0)
+            record["events"] = dict(zip(EVENTS, events.tolist(), strict=True))
+        if profile.learning_storage.p_bits is not None:
+            record |= _storage_record(updates)
+        state.generation += 1
+        return record
+
+    def final_record(self, evaluation: Outcome) -> Record:
+        """See `learners.protocol.Learner.final_record`."""
+        state = self.state
+        return {
+            "generation": state.generation,
+            **evaluation_record(evaluation),
+            "entropy_bits": self._entropy(),
+            **self._histograms(),
+            "env_steps": state.env_steps,
+            "seconds": state.seconds,
+        }
+
+    def summary(self) -> Record:
+        """See `learners.protocol.Learner.summary`."""
+        state = self.state
+        return {
+            "network_substeps_per_second": round(state.substeps / state.seconds) if state.seconds else None,
+            "release_sha256": release_sha256(state.probabilities),
+        }
+
+    def close(self) -> None:
+        """See `learners.protocol.Learner.close`."""
+        self.engine.close()
+
+    def _learn(self, sampled: Outcome) -> dict[str, Update]:
+        """Rank, broadcast, update: what every plastic projection becomes."""
+        experiment, state = self.experiment, self.state
+        rule, draw = experiment.build_rule(), experiment.build_draw()
+        broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
+        updates = {}
+        for index, projection in enumerate(self.engine.network.projections):
+            if projection.plastic:
+                name = projection.name
+                rows = projection.to_rows(state.probabilities[name])
+                key = (experiment.seed, state.generation, index)
+                if sampled.released is not None:
+                    credit = stored_credit(rows, broadcast, draw.p_bits, sampled.released[index], self.pool.map_ranges)
+                else:
+                    source = draw.source(projection, state.probabilities[name])
+                    credit = release_credit(rows, source, broadcast, draw.p_bits, key, self.pool.map_ranges)
+                by_synapse = projection.from_rows(credit)
+                updates[name] = rule.update(state.probabilities[name], by_synapse, broadcast, state.optimizer[name], key)
+        return updates
+
+    def _entropy(self) -> dict[str, float]:
+        return {name: entropy_bits(rho) for name, rho in self.state.probabilities.items()}
+
+    def _histograms(self) -> Record:
+        """Of the release probabilities there are, in the generations that were chosen for it."""
+        if self.state.generation not in self.experiment.histograms_at:
+            return {}
+        return {"histogram": {name: histogram(rho).tolist() for name, rho in self.state.probabilities.items()}}
+
+
+def _storage_record(updates: dict[str, Update]) -> Record:
+    """What few-bit probabilities do: the part of the updates that rounding took away, and of synapses stuck at 0 or 1."""
+    asked, lost = (sum(getattr(update, field) for update in updates.values()) for field in ("asked", "lost"))
+    plastic = [update.probability for update in updates.values()]
+    stuck = sum(int(((rho == 0) | (rho == 1)).sum()) for rho in plastic)
+    return {"lost_updates": lost / max(1, asked), "stuck": stuck / sum(rho.size for rho in plastic)}
+
+
+def _engine_record(played: list[Outcome]) -> Record:
+    """What went wrong, and what other processes cost, if anything."""
+    faults, traffic = sum((Counter(part.faults) for part in played), Counter()), sum(part.traffic_bytes for part in played)
+    return {**({"faults": dict(faults)} if faults else {}), **({"traffic_bytes": traffic} if traffic else {})}

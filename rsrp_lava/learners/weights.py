@@ -1,0 +1,137 @@
+"""A rule that keeps weights, at work on a task: a generation is as many training episodes as the population counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.errors import ExperimentError
+from rsrp_lava.experiment import Experiment
+from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.learners.protocol import Record, evaluation_record
+from rsrp_lava.network import ReleaseProbabilities
+from rsrp_lava.rules import Memory, Played, weights
+from rsrp_lava.run_folder import Checkpoint
+
+_MEMORY = "memory/"
+
+
+@dataclass
+class WeightState:
+    """All that learning changes. A checkpoint holds exactly this."""
+
+    generation: int
+    rule: str
+    memory: Memory
+    sampled_return: float | None = None
+    env_steps: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, experiment: Experiment) -> WeightState:
+        """Before the first generation."""
+        return cls(0, experiment.rule, experiment.build_weight_rule().start())
+
+    def to_checkpoint(self, experiment: Experiment) -> Checkpoint:
+        """The state as arrays and numbers."""
+        arrays = {_MEMORY + name: array for name, array in self.memory.items()}
+        numbers = {name: getattr(self, name) for name in ("sampled_return", "env_steps", "updates", "seconds")}
+        return Checkpoint(experiment.fingerprint, self.generation, arrays, numbers)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, experiment: Experiment) -> WeightState:
+        """Inverse of `to_checkpoint`."""
+        memory = {name.removeprefix(_MEMORY): array for name, array in checkpoint.arrays.items()}
+        return cls(checkpoint.generation, experiment.rule, memory, **checkpoint.numbers)
+
+    @property
+    def probabilities(self) -> ReleaseProbabilities:
+        """There are none: `ExperimentError`."""
+        raise self._no_release()
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """There is none: `ExperimentError`."""
+        raise self._no_release()
+
+    def _no_release(self) -> ExperimentError:
+        return ExperimentError(
+            f"rule {self.rule}: keeps weights, no release probabilities; use a run of rule rsrp or hedonistic for this"
+        )
+
+
+class WeightLearner:
+    """Hands the rule its episodes, and keeps count."""
+
+    stopping = "stopping after the generation in flight (again: at once)"
+    stop: Sequence[int] = ()
+
+    def __init__(self, experiment: Experiment, threads: Threads, seed: int) -> None:
+        self.experiment, self.threads = experiment, threads
+        self._rule = experiment.build_weight_rule(seed)
+        self._n_inputs = getattr(experiment.build_task(), "n_observations", 0)
+        self.state = WeightState.start(experiment)
+
+    def prepare(self) -> None:
+        """See `learners.protocol.Learner.prepare`."""
+        self._rule.prepare(self.state.memory)
+
+    def evaluate(self, episodes: int) -> Outcome:
+        """See `learners.protocol.Learner.evaluate`."""
+        return self._outcome(self._rule.evaluate(self.state.memory, self.state.generation, episodes, self.threads))
+
+    def advance(self, evaluation: Outcome | None) -> Record:
+        """See `learners.protocol.Learner.advance`."""
+        state = self.state
+        played = self._rule.learn(state.memory, state.generation, self.experiment.population, self.threads)
+        state.sampled_return = float(np.mean(played.returns))
+        state.env_steps += int(played.steps.sum())
+        state.updates += played.updates
+        record = {
+            "generation": state.generation,
+            "sampled_return": state.sampled_return,
+            "sampled_std": float(np.std(played.returns)),
+            **(evaluation_record(evaluation) if evaluation else {}),
+            "measures": played.measures,
+            "env_steps": state.env_steps,
+            "updates": state.updates,
+        }
+        state.generation += 1
+        return record
+
+    def final_record(self, evaluation: Outcome) -> Record:
+        """See `learners.protocol.Learner.final_record`."""
+        state = self.state
+        return {
+            "generation": state.generation,
+            **evaluation_record(evaluation),
+            "env_steps": state.env_steps,
+            "updates": state.updates,
+            "seconds": state.seconds,
+        }
+
+    def summary(self) -> Record:
+        """See `learners.protocol.Learner.summary`."""
+        return {"updates": self.state.updates, "weights_sha256": weights_sha256(weights(self.state.memory))}
+
+    def close(self) -> None:
+        """See `learners.protocol.Learner.close`."""
+        self.threads.close()
+
+    def _outcome(self, played: Played) -> Outcome:
+        seen = Observations.none(self._n_inputs)
+        return Outcome(played.returns, played.steps, seen, np.zeros(len(EVENTS), np.int64))
+
+
+def weights_sha256(learned: Memory) -> str:
+    """SHA-256 of all weights: little-endian, in the order of their names."""
+    digest = hashlib.sha256()
+    for _, array in sorted(learned.items()):
+        digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,11 @@
+"""Rules of the field that keep weights, one file each: the equations, and the small network they run on."""
+
+from __future__ import annotations
+
+from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, weights
+from rsrp_lava.rules.noise import Nrl, Reinforce, Rmhl
+
+#: By name, in the order `rsrp-lava rules` prints them.
+WEIGHT_RULES: dict[str, type[WeightRule]] = {"nrl": Nrl, "rmhl": Rmhl, "reinforce": Reinforce}
+
+__all__ = ["WEIGHT_RULES", "Memory", "Played", "Problem", "RuleOptions", "WeightRule", "weights"]

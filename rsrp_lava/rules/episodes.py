@@ -1,0 +1,92 @@
+"""What rules that learn inside the episode have in common: one episode after the other, in a kernel of their own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.kernels.rollout import specialise
+from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule
+from rsrp_lava.tasks.base import EpisodeTask
+
+#: Evaluation episodes a thread plays before it asks for more.
+_PIECE = 8
+
+
+class EpisodeRule(WeightRule):
+    """Two kernels, and what they are given. Both play all episodes that `played` has room for:
+
+        learn(functions, parts, constants, task_sizes, key, task_state, played)             0, 1, …, changing `parts`
+        evaluate(functions, parts, constants, task_sizes, key, task_state, first, played)   first, first + 1, …
+
+    functions : (reset, observe, step) of the task, compiled;  task_state : float64, the task's
+    parts : `self.parts(memory)`, arrays of the memory;  constants : `self.constants`
+    task_sizes : (random_size, n_observations, n_outputs, n_actions, max_steps)
+    key : (seed, generation)
+    played : (returns, steps), float64 and int64, shape (episodes,), written
+    """
+
+    learn_kernel: ClassVar[Any]
+    evaluate_kernel: ClassVar[Any]
+
+    def __init__(self, problem: Problem, options: RuleOptions) -> None:
+        super().__init__(problem, options)
+        assert isinstance(problem.task, EpisodeTask)
+        self.task: EpisodeTask = problem.task
+
+    @abstractmethod
+    def parts(self, memory: Memory) -> tuple:
+        """Arrays of the memory as the kernels want them; learning changes them in place."""
+
+    @property
+    @abstractmethod
+    def constants(self) -> tuple:
+        """Numbers of the rule, for the kernels."""
+
+    def updates(self, played: Played) -> int:
+        """How often training episodes changed the weights: once an episode."""
+        return len(played.returns)
+
+    def measures(self, memory: Memory) -> dict[str, float]:
+        """What the rule shows of itself after a generation: the size of its weights."""
+        learned = np.concatenate([array.ravel() for name, array in memory.items() if name.startswith("weights/")])
+        return {"root mean square weight": float(np.sqrt(np.mean(learned * learned)))}
+
+    def prepare(self, memory: Memory) -> None:
+        """See `rules.base.WeightRule.prepare`."""
+        arguments, nothing = self._arguments(memory, 0), (np.zeros(0), np.zeros(0, np.int64))
+        state = np.zeros(0)
+        specialise(type(self).learn_kernel, self._functions, *arguments, state, nothing)
+        specialise(type(self).evaluate_kernel, self._functions, *arguments, state, 0, nothing)
+
+    def learn(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
+        """See `rules.base.WeightRule.learn`."""
+        returns, steps, state = np.zeros(episodes), np.zeros(episodes, np.int64), self.task.open_state()
+        arguments = self._arguments(memory, generation)
+        threads.call(lambda: type(self).learn_kernel(self._functions, *arguments, state.values, (returns, steps)))
+        played = Played(returns, steps)
+        return Played(returns, steps, self.updates(played), self.measures(memory))
+
+    def evaluate(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
+        """See `rules.base.WeightRule.evaluate`."""
+        returns, steps = np.zeros(episodes), np.zeros(episodes, np.int64)
+        arguments = self._arguments(memory, generation)
+
+        def work(first: int, last: int) -> None:
+            state, played = self.task.open_state(), (returns[first:last], steps[first:last])
+            type(self).evaluate_kernel(self._functions, *arguments, state.values, first, played)
+
+        threads.map_ranges(work, episodes, _PIECE)
+        return Played(returns, steps)
+
+    @property
+    def _functions(self) -> tuple:
+        return (self.task.reset, self.task.observe, self.task.step)
+
+    def _arguments(self, memory: Memory, generation: int) -> tuple:
+        task = self.task
+        task_sizes = (task.random_size, task.n_observations, task.n_outputs, task.n_actions, task.max_steps)
+        return (self.parts(memory), self.constants, task_sizes, (self.problem.seed, generation))
