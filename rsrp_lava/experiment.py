@@ -237,9 +237,7 @@ class _Fields(BaseModel):
         if self.engine != "fused":
             raise ValueError(f"engine: rule {self.rule} plays in this process, not on {self.engine}; leave engine out")
         for name, field in _Fields.model_fields.items():
-            if name not in {*_OF_WEIGHT_RULES, *rule.settings} and getattr(self, name) != field.get_default(
-                call_default_factory=True
-            ):
+            if name not in of_use(self.rule) and getattr(self, name) != field.get_default(call_default_factory=True):
                 raise ValueError(f"{name}: rule {self.rule} has no use for it; leave it out")
         if self.environment.episodes_per_sample > 1 or self.environment.starts == "shared":
             raise ValueError(f"environment: rule {self.rule} plays one episode after the other; leave samples' settings out")
@@ -382,6 +380,8 @@ class Experiment(_Fields):
 
     def spiking_network(self, what: str) -> Network:
         """The network, for `what`, which needs spikes; `ExperimentError` if it has none."""
+        if self.weight_rule is not None:
+            raise no_release(self.rule)
         network = self.build_network()
         if not isinstance(network, Network):
             raise ExperimentError(f"{what}: the network of this {self.task} run has no spikes; train one with --neurons lif")
@@ -428,6 +428,19 @@ class Experiment(_Fields):
         if self.reward_transform in SCALED_BY_REWARD and self.optimizer != "adam":
             rate /= self.build_task().return_scale
         return rate
+
+
+def no_release(rule: str) -> ExperimentError:
+    """A rule that keeps weights was asked for what only release probabilities can give."""
+    return ExperimentError(
+        f"rule {rule}: keeps weights, no release probabilities; use a run of rule rsrp or hedonistic for this"
+    )
+
+
+def of_use(rule: str) -> frozenset[str]:
+    """Names of the settings that a rule has a use for, on some task."""
+    kept = WEIGHT_RULES.get(rule)
+    return frozenset({*_OF_WEIGHT_RULES, *kept.settings} if kept else _Fields.model_fields.keys() - {"rule_options"})
 
 
 def _whole_options(rule: str, start: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

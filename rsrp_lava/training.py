@@ -263,12 +263,17 @@ def _stop_requests(announce: Callable[[], None]) -> Iterator[list[int]]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+#: Matplotlib draws one picture at a time, and a study trains several runs.
+_DRAWING = threading.Lock()
+
+
 def _draw_curves(folder: RunFolder) -> None:
     from rsrp_lava.reporting.plots import draw_run
 
     experiment = folder.experiment
     title = f"{experiment.task}: {experiment.label}, seed {experiment.seed}"
-    folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer))
+    with _DRAWING:
+        folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer))
 
 
 def _summary(experiment: Experiment, learner: Learner, metrics: list[Record], folder: RunFolder | None) -> dict[str, Any]:

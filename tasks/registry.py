@@ -14,17 +14,27 @@ from rsrp_lava.tasks import (
     bodies,
     cartpole,
     classify,
+    cue,
     gym,
     mountain_car,
     mountain_car_continuous,
     pendulum,
+    reaching,
 )
 from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, Task
 from rsrp_lava.tasks.environment import EnvironmentOptions
 
 USUAL = EnvironmentOptions()
-_EPISODES = (cartpole.TASK, acrobot.TASK, mountain_car.TASK, mountain_car_continuous.TASK, pendulum.TASK)
-_BY_ID = {task.gymnasium_id: task for task in _EPISODES}
+_EPISODES = (
+    cartpole.TASK,
+    acrobot.TASK,
+    mountain_car.TASK,
+    mountain_car_continuous.TASK,
+    pendulum.TASK,
+    reaching.TASK,
+    cue.TASK,
+)
+_BY_ID = {task.gymnasium_id: task for task in _EPISODES if task.gymnasium_id}
 _TASKS: dict[str, Task] = {task.name: task for task in (*_EPISODES, *classify.TASKS)}
 
 

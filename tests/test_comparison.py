@@ -6,10 +6,10 @@ import json
 import pytest
 
 from rsrp_lava import Experiment, ExperimentError, load_run, study, train
-from rsrp_lava.experiment import RULES
 
 pytestmark = pytest.mark.xdist_group("comparison")  # what is made once is made in one process
 
+RULES = ("rsrp", "hedonistic")
 SETTINGS = {"population": 16, "generations": 3, "evaluation_episodes": 8, "network": {"n_neurons": 32}}
 
 
@@ -68,3 +68,31 @@ def test_the_command(call, tmp_path):
     assert [row["rule"] for row in result["rows"]] == ["hedonistic", "rsrp"]
     code, _, said = call(*arguments)
     assert (code, "go on with --resume" in said) == (2, True)
+
+
+def test_rules_with_weights_are_compared_too_each_with_what_it_has_a_use_for(tmp_path):
+    settings = {**SETTINGS, "population": 10, "rules": {"nrl": {"learning_rate": 0.01, "rule_options": {"hidden": [4]}}}}
+    done = []
+    output = tmp_path / "rules"
+    result = study("compare", "cartpole", output, rules="nrl,rsrp", seeds=3, settings=settings, progress=done.append)
+    assert [(row["rule"], row["seed"], row["error"]) for row in result.rows] == [
+        (rule, seed, None) for rule in ("nrl", "rsrp") for seed in range(3)
+    ]
+    run = load_run(result.output / "runs" / result.rows[0]["run"])
+    assert (run.experiment.rule_options["hidden"], run.experiment.population) == ((4,), 10)
+    ref = train(Experiment(task="cartpole", rule="nrl", seed=2, **own_of(settings)), threads=1).summary
+    assert (result.rows[2]["final_return"], result.rows[2]["updates"]) == (ref["final_eval_return"], 30)
+    assert len([d for d in done if d.row]) == 6
+
+
+def own_of(settings):
+    return {k: v for k, v in settings.items() if k not in ("rules", "network")} | settings["rules"]["nrl"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [({"nlr": {}}, "did you mean 'nrl'"), ([1], "must hold settings by rule"), ({"nrl": {"noise": 1}}, "noise")],
+)
+def test_settings_of_rules_are_checked(rules, said, tmp_path):
+    with pytest.raises(ExperimentError, match=said):
+        study("compare", "cartpole", tmp_path / "x", rules="nrl", seeds=1, settings={"rules": rules})

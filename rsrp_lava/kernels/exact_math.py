@@ -80,7 +80,7 @@ def hyperbolic_tangent(x):
 
 
 @njit(inline="always")
-def _sine_cosine_of_turn(turn):
+def sine_cosine_of_turn(turn):
     """sin 2πu and cos 2πu for u in [0, 1): series at an angle of at most π/4, then the quadrant."""
     quadrant = np.rint(4.0 * turn)
     x = (turn - 0.25 * quadrant) * (2.0 * math.pi)
@@ -116,7 +116,7 @@ def _sine_cosine_of_turn(turn):
 def _two_normals(first, second):
     """Two standard normal numbers from two random words (Box, Muller 1958)."""
     radius = math.sqrt(-2.0 * logarithm((np.float64(first >> np.uint64(11)) + 0.5) * 2.0**-53))
-    sine, cosine = _sine_cosine_of_turn(np.float64(second >> np.uint64(11)) * 2.0**-53)
+    sine, cosine = sine_cosine_of_turn(np.float64(second >> np.uint64(11)) * 2.0**-53)
     return radius * cosine, radius * sine
 
 
@@ -171,4 +171,5 @@ __all__ = [
     "logarithm",
     "pick",
     "sigmoid",
+    "sine_cosine_of_turn",
 ]

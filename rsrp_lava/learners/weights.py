@@ -10,8 +10,7 @@ import numpy as np
 
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.engines.threads import Threads
-from rsrp_lava.errors import ExperimentError
-from rsrp_lava.experiment import Experiment
+from rsrp_lava.experiment import Experiment, no_release
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learners.protocol import Record, evaluation_record
 from rsrp_lava.network import ReleaseProbabilities
@@ -53,17 +52,12 @@ class WeightState:
     @property
     def probabilities(self) -> ReleaseProbabilities:
         """There are none: `ExperimentError`."""
-        raise self._no_release()
+        raise no_release(self.rule)
 
     @property
     def normaliser(self) -> Normaliser:
         """There is none: `ExperimentError`."""
-        raise self._no_release()
-
-    def _no_release(self) -> ExperimentError:
-        return ExperimentError(
-            f"rule {self.rule}: keeps weights, no release probabilities; use a run of rule rsrp or hedonistic for this"
-        )
+        raise no_release(self.rule)
 
 
 class WeightLearner:

@@ -57,6 +57,8 @@ class WeightRule(ABC):
     Options: ClassVar[type[RuleOptions]] = RuleOptions
     #: The learning rate `auto`, where the task's recipe says none.
     automatic_rate: ClassVar[float]
+    #: Whether training episodes follow one another on one processor, so that several learners can train side by side.
+    sequential: ClassVar[bool] = False
     #: Settings of an experiment it uses besides those that every rule has.
     settings: ClassVar[frozenset[str]] = frozenset()
 

@@ -29,6 +29,7 @@ class EpisodeRule(WeightRule):
     played : (returns, steps), float64 and int64, shape (episodes,), written
     """
 
+    sequential = True
     learn_kernel: ClassVar[Any]
     evaluate_kernel: ClassVar[Any]
 

@@ -1,20 +1,24 @@
-"""Rules side by side on one task: the same recipe and seeds, everything else the rule's own (Sun et al. 2025 Fig. 4, 5)."""
+"""Rules side by side on one task, each with its own recipe of the task, and the same seeds (Sun et al. 2025 Fig. 4, 5)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rsrp_lava.errors import unknown_name
-from rsrp_lava.experiment import RULES, Experiment
+from rsrp_lava.errors import ExperimentError, unknown_name
+from rsrp_lava.experiment import RULES, Experiment, of_use
 from rsrp_lava.runs import Run
 from rsrp_lava.studies.runner import Cell, Row, checked_options
 
 
 class ComparisonOptions(BaseModel):
-    """What to compare; `settings` are those of an `Experiment` and hold for every training."""
+    """What to compare; `settings` are those of an `Experiment`, for every training whose rule has a use for them.
+
+    Their section `rules` has settings of single rules, by name, which win: {"nrl": {"learning_rate": 0.01}}.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,13 +51,26 @@ def cells(task: str, o: ComparisonOptions) -> list[Cell]:
     made = []
     for rule in o.rules:
         for seed in range(o.seeds):
-            experiment = Experiment(**{**o.settings, "task": task, "rule": rule, "seed": seed})
+            experiment = Experiment(**_settings_of(rule, o.settings), task=task, rule=rule, seed=seed)
             made.append(Cell({"rule": rule, "seed": seed}, experiment, values, "comparison"))
     return made
 
 
+def _settings_of(rule: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those for all rules that this one has a use for, then its own."""
+    own = settings.get("rules", {})
+    if not isinstance(own, Mapping) or not all(isinstance(of_one, Mapping) for of_one in own.values()):
+        raise ExperimentError("settings.rules: must hold settings by rule, such as {nrl: {learning_rate: 0.01}}")
+    for name in own:
+        if name not in RULES:
+            raise ExperimentError(unknown_name("settings.rules", name, RULES))
+    useless = of_use("rsrp") - of_use(rule)
+    common = {name: value for name, value in settings.items() if name != "rules" and name not in useless}
+    return common | dict(own.get(rule, {}))
+
+
 def values(run: Run) -> Row:
-    """What a training became, and what it took: samples are networks that were tried, updates are generations."""
+    """What a training became, and what it took: samples are networks that were tried, or episodes of a rule with weights."""
     played = [record for record in run.metrics if "sampled_return" in record]
     last, experiment = run.metrics[-1], run.experiment
     return {
@@ -62,7 +79,7 @@ def values(run: Run) -> Row:
         "final_return": last["evaluation_return"],
         "final_std": last["evaluation_std"],
         "sampled_return": float(np.mean([record["sampled_return"] for record in played[-10:]])),
-        "updates": run.generation,
+        "updates": last.get("updates", run.generation),
         "samples": experiment.population * run.generation,
         "env_steps": last["env_steps"],
     }

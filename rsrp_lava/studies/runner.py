@@ -1,4 +1,6 @@
-"""Train and measure the cells of a study, one after the other, so that an interrupted study goes on where it was.
+"""Train and measure the cells of a study, so that an interrupted study goes on where it was.
+
+One cell follows the other, but for trainings that keep one processor only: those run side by side, ahead of the rest.
 
 A study's folder holds `study.yaml` (what was asked for), `runs/` (a run folder for every different training) and
 `measured.jsonl` (what was measured on trained networks), beside the tables and pictures made of them. A training is known by
@@ -15,9 +17,11 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +29,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.errors import ExperimentError, RsrpError, RunFolderError
 from rsrp_lava.experiment import Experiment, read_yaml
 from rsrp_lava.run_folder import CONFIG, replace_file, take_lock
@@ -55,6 +60,12 @@ class Cell:
     def title(self) -> str:
         """For progress: the columns that are set."""
         return ", ".join(f"{name} {value}" for name, value in self.columns.items() if value is not None)
+
+    @property
+    def key(self) -> str:
+        """Of what is measured, in measured.jsonl."""
+        identity = f"{self.experiment.fingerprint} {self.experiment.generations} {self.measure_key}"
+        return hashlib.sha256(identity.encode()).hexdigest()
 
     @property
     def run_name(self) -> str:
@@ -173,10 +184,13 @@ def run_cells(
     """
     rows: list[Row] = []
     failed: dict[str, str] = {}
+    try:
+        _train_side_by_side(folder, cells, threads or available_threads(), progress)
+    except KeyboardInterrupt:
+        return rows, signal.SIGINT
     for number, cell in enumerate(cells):
         started = time.perf_counter()
-        identity = f"{cell.experiment.fingerprint} {cell.experiment.generations} {cell.measure_key}"
-        key = hashlib.sha256(identity.encode()).hexdigest()
+        key = cell.key
         known = folder.measured.get(key)
         computed = known is None
         if known is None:
@@ -196,6 +210,39 @@ def run_cells(
         seconds = time.perf_counter() - started
         progress(Done(number + 1, len(cells), cell, rows[-1], computed=computed, seconds=seconds))
     return rows, None
+
+
+def _train_side_by_side(folder: StudyFolder, cells: Sequence[Cell], processors: int, progress: Progress) -> None:
+    """Train the cells whose learners keep one processor each; what fails is left to `run_cells`, which meets it again."""
+    waiting = {
+        cell.run_name: (number, cell)
+        for number, cell in enumerate(cells)
+        if cell.compute is None and cell.key not in folder.measured and _is_sequential(cell.experiment)
+    }
+    if processors == 1 or len(waiting) < 2:
+        return
+    stopped = threading.Event()
+
+    def work(number: int, cell: Cell) -> None:
+        def report(record: Row) -> None:
+            progress(Done(number, len(cells), cell, None, record["generation"] + 1, cell.experiment.generations))
+            if stopped.is_set():
+                raise _Stopped(signal.SIGINT)
+
+        with suppress(RsrpError, _Stopped):
+            if not stopped.is_set():
+                _trained(folder.path / RUNS / cell.run_name, cell.experiment, 1, report)
+
+    with ThreadPoolExecutor(processors) as pool:
+        try:
+            for future in [pool.submit(work, *one) for one in waiting.values()]:
+                future.result()
+        finally:
+            stopped.set()
+
+
+def _is_sequential(experiment: Experiment) -> bool:
+    return experiment.weight_rule is not None and experiment.weight_rule.sequential
 
 
 def _compute(path: Path, cell: Cell, threads: int | None, report: Callable[[Row], None], failed: dict[str, str]) -> Row:
