@@ -239,6 +239,14 @@ class _Fields(BaseModel):
         for name, field in _Fields.model_fields.items():
             if name not in of_use(self.rule) and getattr(self, name) != field.get_default(call_default_factory=True):
                 raise ValueError(f"{name}: rule {self.rule} has no use for it; leave it out")
+        for name in sorted(rule.network_unused):
+            if getattr(self.network, name) != NetworkOptions.model_fields[name].default:
+                raise ValueError(f"network.{name}: rule {self.rule} has no use for it; leave it out")
+        if self.population % rule.episodes_together:
+            raise ValueError(
+                f"population: {self.population} is not possible, rule {self.rule} plays its episodes in groups of "
+                f"{rule.episodes_together}; give a multiple of {rule.episodes_together}"
+            )
         if self.environment.episodes_per_sample > 1 or self.environment.starts == "shared":
             raise ValueError(f"environment: rule {self.rule} plays one episode after the other; leave samples' settings out")
 

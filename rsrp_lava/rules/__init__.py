@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, weights
+from rsrp_lava.rules.evolution import Es
 from rsrp_lava.rules.noise import Nrl, Reinforce, Rmhl
 
 #: By name, in the order `rsrp-lava rules` prints them.
-WEIGHT_RULES: dict[str, type[WeightRule]] = {"nrl": Nrl, "rmhl": Rmhl, "reinforce": Reinforce}
+WEIGHT_RULES: dict[str, type[WeightRule]] = {"nrl": Nrl, "rmhl": Rmhl, "reinforce": Reinforce, "es": Es}
 
 __all__ = ["WEIGHT_RULES", "Memory", "Played", "Problem", "RuleOptions", "WeightRule", "weights"]

@@ -61,6 +61,10 @@ class WeightRule(ABC):
     sequential: ClassVar[bool] = False
     #: Settings of an experiment it uses besides those that every rule has.
     settings: ClassVar[frozenset[str]] = frozenset()
+    #: Of `network`, if that is one of them: what it has no use for.
+    network_unused: ClassVar[frozenset[str]] = frozenset()
+    #: The population is a multiple of it: episodes that only make sense together.
+    episodes_together: ClassVar[int] = 1
 
     def __init__(self, problem: Problem, options: RuleOptions) -> None:
         self.problem, self.options = problem, options
