@@ -140,6 +140,19 @@ def fill_normal(seed, generation, sample, stream, step, out):
 
 
 @kernel
+def fill_logistic(seed, generation, sample, stream, step, out):
+    """Fill `out` (float64, shape (n,)) with logistic numbers, ln u − ln(1 − u) of uniform u: a function of the key and of
+    `step` alone. a + such a number is above 0 with probability σ(a)."""
+    for block in range((out.shape[0] + 3) // 4):
+        words = threefry(
+            np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream), np.uint64(block), np.uint64(step)
+        )
+        for lane in range(min(4, out.shape[0] - 4 * block)):
+            u = (np.float64(words[lane] >> np.uint64(12)) + 0.5) * 2.0**-52  # 53 bits, so neither 0 nor 1
+            out[4 * block + lane] = logarithm(u / (1.0 - u))
+
+
+@kernel
 def fill_softmax(scores, out):
     """out_k = exp(s_k) / Σ exp(s), float64; `out` may be `scores`."""
     largest = scores[0]
@@ -165,6 +178,7 @@ def pick(probabilities, uniform):
 
 __all__ = [
     "exponential",
+    "fill_logistic",
     "fill_normal",
     "fill_softmax",
     "hyperbolic_tangent",

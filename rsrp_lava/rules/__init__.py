@@ -5,8 +5,15 @@ from __future__ import annotations
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, weights
 from rsrp_lava.rules.evolution import Es
 from rsrp_lava.rules.noise import Nrl, Reinforce, Rmhl
+from rsrp_lava.rules.reparameterized import Reparameterized
 
 #: By name, in the order `rsrp-lava rules` prints them.
-WEIGHT_RULES: dict[str, type[WeightRule]] = {"nrl": Nrl, "rmhl": Rmhl, "reinforce": Reinforce, "es": Es}
+WEIGHT_RULES: dict[str, type[WeightRule]] = {
+    "es": Es,
+    "nrl": Nrl,
+    "rmhl": Rmhl,
+    "reinforce": Reinforce,
+    "reparameterized": Reparameterized,
+}
 
 __all__ = ["WEIGHT_RULES", "Memory", "Played", "Problem", "RuleOptions", "WeightRule", "weights"]
