@@ -102,6 +102,9 @@ class _Fields(BaseModel):
     )
     generations: int = Field(70, ge=1, le=10**9, description="generations to train")
     learning_rate: float | Literal["auto"] = Field("auto", description="step size, or auto (docs/learning.md)")
+    halve_learning_rate_every: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="generations after which the learning rate is half of what it was; never, by default"
+    )
     optimizer: str = Field("sgd", description="sgd (plain natural gradient), momentum or adam")
     reward_transform: str = Field("centered_rank", description="centered_rank, zero_mean or none")
     decay: float = Field(0.0, ge=0, le=1, description="part of the way to 1/2 every probability moves a generation")
@@ -131,6 +134,7 @@ class _Fields(BaseModel):
             "population",
             "generations",
             "learning_rate",
+            "halve_learning_rate_every",
             "decay",
             "epsilon",
             "p_bits",
@@ -223,6 +227,11 @@ class _Fields(BaseModel):
                 raise ValueError(f"{name}: is for tasks that classify images; {self.task} has episodes, leave {name} out")
         if self.engine == "lava":
             self.compiled_task("engine lava")
+            if self.halve_learning_rate_every is not None:
+                raise ValueError(
+                    "halve_learning_rate_every: the processes of engine lava keep one learning rate; leave it out, "
+                    "or use engine fused"
+                )
             if self.environment.episodes_per_sample > 1:
                 raise ValueError(
                     f"environment.episodes_per_sample: engine lava plays one episode a sample, not "
@@ -330,8 +339,9 @@ class Experiment(_Fields):
     def fingerprint(self) -> str:
         """SHA-256 of every setting that decides the release probabilities; length of training and engine do not."""
         settings = {name: value for name, value in self.model_dump().items() if name not in _NOT_IN_FINGERPRINT}
-        if not settings["rule_options"]:
-            del settings["rule_options"]
+        for name in ("rule_options", "halve_learning_rate_every"):  # younger than runs that have no such setting
+            if not settings[name]:
+                del settings[name]
         if not isinstance(self.build_task(), ClassifyTask):
             settings = {name: value for name, value in settings.items() if name not in _OF_CLASSIFIERS}
         settings["environment"] = self.environment.deciding
@@ -361,6 +371,8 @@ class Experiment(_Fields):
             changed = [f"{name} = {value}" for name, value in self.rule_options.items() if value != usual.get(name)]
             return ", ".join([self.rule, f"{self.population} episodes", f"rate {rate}", *changed])
         parts = [f"N = {self.population}", f"{self.optimizer} {rate}"]
+        if self.halve_learning_rate_every is not None:
+            parts.append(f"halved every {self.halve_learning_rate_every}")
         if self.reward_transform != "centered_rank":
             parts.append(self.reward_transform)
         if self.reservoir:
@@ -403,12 +415,14 @@ class Experiment(_Fields):
             return picture_episodes(task, load_data(self.task, self.data))
         return self.compiled_task(what)
 
-    def build_rule(self) -> Rsrp:
-        """The plasticity rule, with its learning rate resolved."""
+    def build_rule(self, generation: int = 0) -> Rsrp:
+        """The plasticity rule, with the learning rate of a generation."""
         kept = self.hardware.learning_storage
         storage = Storage(kept.p_bits, kept.rounding, kept.zero, kept.one)
-        rule = _RULES[self.rule]
-        return rule(OPTIMIZERS[self.optimizer], self.resolved_learning_rate, self.epsilon, self.decay, storage)
+        rule, rate = _RULES[self.rule], self.resolved_learning_rate
+        if self.halve_learning_rate_every is not None:
+            rate = math.ldexp(rate, -(generation // self.halve_learning_rate_every))
+        return rule(OPTIMIZERS[self.optimizer], rate, self.epsilon, self.decay, storage)
 
     def build_weight_rule(self, seed: int | None = None) -> WeightRule:
         """The rule that keeps weights, for this task; `seed` replaces the experiment's."""

@@ -269,6 +269,7 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
         "seed": 1,
         "population": 3,
         "learning_rate": 0.5,
+        "halve_learning_rate_every": 3,
         "optimizer": "adam",
         "reward_transform": "none",
         "decay": 0.5,

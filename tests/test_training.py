@@ -203,6 +203,18 @@ def test_until_nan_is_refused(small):
         train(small, until=float("nan"))
 
 
+def test_the_learning_rate_is_halved_every_so_many_generations(small, monkeypatch):
+    rates = []
+    moved = Rsrp.moved
+    monkeypatch.setattr(Rsrp, "moved", lambda self, *a: rates.append(self.learning_rate) or moved(self, *a))
+    train(small.replace(learning_rate=2.0, halve_learning_rate_every=2, generations=5))
+    assert rates[::3] == [2.0, 2.0, 1.0, 1.0, 0.5]
+    with pytest.raises(ExperimentError, match="halve_learning_rate_every: the processes of engine lava"):
+        small.replace(engine="lava", halve_learning_rate_every=2)
+    with pytest.raises(ExperimentError, match="halve_learning_rate_every: 0"):
+        small.replace(halve_learning_rate_every=0)
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """A list whose number is added to the clock that durations are measured by; the clock of the day jumps about."""

@@ -171,7 +171,7 @@ class PopulationLearner:
     def _learn(self, sampled: Outcome) -> dict[str, Update]:
         """Rank, broadcast, update: what every plastic projection becomes."""
         experiment, state = self.experiment, self.state
-        rule, draw = experiment.build_rule(), experiment.build_draw()
+        rule, draw = experiment.build_rule(state.generation), experiment.build_draw()
         broadcast = TRANSFORMS[experiment.reward_transform](sampled.returns, state.previous_mean)
         updates = {}
         for index, projection in enumerate(self.engine.network.projections):
