@@ -5,6 +5,7 @@ from __future__ import annotations
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, weights
 from rsrp_lava.rules.evolution import Es
 from rsrp_lava.rules.noise import Nrl, Reinforce, Rmhl
+from rsrp_lava.rules.ppo_lstm import PpoLstm
 from rsrp_lava.rules.reparameterized import Reparameterized
 
 #: By name, in the order `rsrp-lava rules` prints them.
@@ -14,6 +15,7 @@ WEIGHT_RULES: dict[str, type[WeightRule]] = {
     "rmhl": Rmhl,
     "reinforce": Reinforce,
     "reparameterized": Reparameterized,
+    "ppo_lstm": PpoLstm,
 }
 
 __all__ = ["WEIGHT_RULES", "Memory", "Played", "Problem", "RuleOptions", "WeightRule", "weights"]
