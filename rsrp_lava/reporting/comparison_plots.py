@@ -16,7 +16,7 @@ class LearningCurve(NamedTuple):
     """Evaluations of every seed."""
 
     name: str
-    updates: np.ndarray  #: shape (evaluations,)
+    updates: np.ndarray  #: mean over seeds, shape (evaluations,)
     env_steps: np.ndarray  #: mean over seeds, shape (evaluations,)
     returns: np.ndarray  #: shape (seeds, evaluations)
 
@@ -31,9 +31,11 @@ def draw_comparison(task: str, curves: Sequence[LearningCurve], target: IO[bytes
             draw_band(axes, x, curve.returns.mean(0), curve.returns.std(0), colour, curve.name, limits)
         final.plot([place] * len(curve.returns), curve.returns[:, -1], ".", color=colour, alpha=0.6)
         final.plot([place - 0.25, place + 0.25], [curve.returns[:, -1].mean()] * 2, color=colour)
-    by_updates.set_xlabel("updates (generations)")
+    for axes in (by_updates, by_steps):  # rules differ by powers of ten in both
+        axes.set_xscale("symlog", linthresh=1)
+    by_updates.set_xlabel("updates")
     by_updates.set_ylabel("evaluation return (mean ± std over seeds)")
-    by_steps.set_xlabel("environment steps or images, of training samples")
+    by_steps.set_xlabel("environment steps or images, in training")
     final.set_xticks(range(len(curves)), [curve.name for curve in curves], rotation=30, ha="right")
     final.set_xlabel("final, every seed")
     by_updates.legend(fontsize="small")

@@ -59,6 +59,7 @@ class Report:
                     "evaluation_std": round(record["evaluation_std"], 4),
                     "sampled_return": round(record["sampled_return"], 4) if "sampled_return" in record else None,
                     "env_steps": record["env_steps"],
+                    "updates": record["updates"],
                 }
 
     def histograms(self) -> Iterator[Row]:
@@ -73,17 +74,20 @@ class Report:
         for (rule,), group in grouped(self.rows, ("rule",)):
             of_seeds = [self._evaluations(row) for row in group]
             length = min(map(len, of_seeds))
-            generations = np.array([record["generation"] for record in of_seeds[0][:length]])
-            returns, steps = (
+            returns, steps, updates = (
                 np.array([[record[name] for record in records[:length]] for records in of_seeds])
-                for name in ("evaluation_return", "env_steps")
+                for name in ("evaluation_return", "env_steps", "updates")
             )
-            made.append(LearningCurve(rule, generations, steps.mean(0), returns))
+            made.append(LearningCurve(rule, updates.mean(0), steps.mean(0), returns))
         return {"curves.png": functools.partial(draw_comparison, self.task, made)}
 
     def _evaluations(self, row: Row) -> list[Row]:
-        """Records with an evaluation, with the steps taken until then: a generation is evaluated before its samples play."""
+        """Records with an evaluation, with the steps and updates until then: a generation is evaluated before it plays."""
         metrics = load_run(self._runs / row["run"]).metrics
-        before = [0, *(record["env_steps"] for record in metrics)]
-        evaluated = zip(metrics, before, strict=False)
-        return [record | {"env_steps": s} for record, s in evaluated if record.get("evaluation_return") is not None]
+        taken = [(record["env_steps"], record.get("updates", record["generation"] + 1)) for record in metrics]
+        evaluated = zip(metrics, [(0, 0), *taken], strict=False)
+        return [
+            record | {"env_steps": steps, "updates": updates}
+            for record, (steps, updates) in evaluated
+            if record.get("evaluation_return") is not None
+        ]
