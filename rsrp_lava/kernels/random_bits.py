@@ -29,6 +29,10 @@ BATCHES = 4000
 WEIGHTS = 5000
 ACTION = 5001
 NOISE = 5002
+#: Spikes of inputs that fire at random; which images label neurons, and the spikes of those.
+INPUT_SPIKES = 5010
+LABELLING = 5011
+LABELLING_SPIKES = 5012
 #: Added to MEMBRANE and TASK for evaluation episodes, so that they never share a start with a training sample.
 EVALUATION = 1000
 

@@ -7,6 +7,7 @@ from rsrp_lava.rules.evolution import Es
 from rsrp_lava.rules.noise import Nrl, Reinforce, Rmhl
 from rsrp_lava.rules.ppo_lstm import PpoLstm
 from rsrp_lava.rules.reparameterized import Reparameterized
+from rsrp_lava.rules.stdp import Stdp
 
 #: By name, in the order `rsrp-lava rules` prints them.
 WEIGHT_RULES: dict[str, type[WeightRule]] = {
@@ -16,6 +17,7 @@ WEIGHT_RULES: dict[str, type[WeightRule]] = {
     "reinforce": Reinforce,
     "reparameterized": Reparameterized,
     "ppo_lstm": PpoLstm,
+    "stdp": Stdp,
 }
 
 __all__ = ["WEIGHT_RULES", "Memory", "Played", "Problem", "RuleOptions", "WeightRule", "weights"]
