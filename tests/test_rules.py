@@ -1,11 +1,14 @@
 """Rules that keep weights, under the same roof as the others: settings, run folders, resuming, what cannot be done."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from rsrp_lava import Experiment, ExperimentError, RunFolderError, evaluate, load_run, map_run, plot, train
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.learners import open_learner
 from rsrp_lava.rules import WEIGHT_RULES
 
 SETTINGS = {"task": "cartpole", "rule": "nrl", "population": 20, "generations": 4, "evaluation_episodes": 8, "seed": 3}
@@ -110,3 +113,10 @@ def test_every_rule_says_what_it_is(rule, call):
     assert code == 0
     assert rule in out
     assert WEIGHT_RULES[rule].Options().model_dump() is not None
+
+
+def test_learners_can_be_made_ready_side_by_side():
+    learners = [open_learner(Experiment(**SETTINGS), Threads(1)) for _ in range(4)]
+    learners[0].prepare()  # compiled: what follows is quick, and many of it
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda k: learners[k % 4].prepare(), range(60)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Any, NamedTuple
 
@@ -37,6 +38,10 @@ STEP_SIGNATURE = types.Tuple((types.float64, types.boolean))(types.float64[::1],
 STATISTIC_UNIT = 2.0**-20
 #: … and are clipped to ± this many standard deviations first, so that 2^31 of their squares fit in 63 bits.
 STATISTIC_LIMIT = 64.0
+
+
+#: A dispatcher is told to compile, and then not to, by one thread at a time.
+_SPECIALISING = threading.Lock()
 
 
 class Synapses(NamedTuple):
@@ -251,9 +256,10 @@ def specialise(function: Any, task: tuple, *arguments: Any, returns: Any = types
         compiled.compile(signature)
         functions.append(types.FunctionType(signature))
     signature = returns(types.Tuple(functions), *(typeof(argument) for argument in arguments))
-    function.disable_compile(False)
-    function.compile(signature)
-    function.disable_compile()
+    with _SPECIALISING:
+        function.disable_compile(False)
+        function.compile(signature)
+        function.disable_compile()
 
 
 __all__ = [
