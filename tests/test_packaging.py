@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "engines.fused": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
     "engines.gym": {"kernels", "network", "mapping", "tasks", "engines", "errors"},
     "engines.leases": set(),
-    "rules": {"kernels", "tasks", "network", "learning", "engines.threads", "engines.protocol", "errors"},
+    "rules": {"kernels", "tasks", "network", "mapping", "learning", "engines.threads", "engines.protocol", "errors"},
     "export": {"network", "mapping", "kernels", "hardware_profiles", "tasks", "errors"},
     "reporting": {"network", "mapping", "hardware_profiles", "errors"},
 }

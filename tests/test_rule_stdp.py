@@ -11,7 +11,7 @@ import naive
 from rsrp_lava import Experiment
 from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.errors import ExperimentError
-from rsrp_lava.kernels.random_bits import INPUT_SPIKES
+from rsrp_lava.kernels.random_bits import SPIKES
 from rsrp_lava.network import NetworkOptions
 from rsrp_lava.rules import Problem, stdp
 from rsrp_lava.tasks import ClassifyTask, get_task
@@ -160,9 +160,7 @@ def test_two_neurons_do_as_the_twin_of_the_equations(monkeypatch, threads, chang
     twin = Twin(memory["weights/input"].copy(), memory["theta_mv"], rule.options, 0.05)
     order = rule._images(3 * 5, 3)  # of generation 5
     played = rule.learn(memory, 5, 3, threads)
-    spikes, presentations = zip(
-        *(twin.present(images[order[k]].tolist(), (7, 5, k, INPUT_SPIKES)) for k in range(3)), strict=True
-    )
+    spikes, presentations = zip(*(twin.present(images[order[k]].tolist(), (7, 5, k, SPIKES)) for k in range(3)), strict=True)
     assert played.measures["spikes an image"] == pytest.approx(np.sum(spikes) / 3)
     assert played.updates == sum(presentations)
     assert np.sum(spikes) > 4

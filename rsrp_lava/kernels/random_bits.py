@@ -29,11 +29,13 @@ BATCHES = 4000
 WEIGHTS = 5000
 ACTION = 5001
 NOISE = 5002
-#: Spikes of inputs that fire at random; which images label neurons, and the spikes of those.
-INPUT_SPIKES = 5010
+#: From 5010 on, what a single rule needs besides; two rules never play together, so they may have the same numbers.
+#: Spikes at random: of inputs, and of a rule that draws releases at every spike, SPIKES + 1 those of neurons.
+SPIKES = 5010
+#: Which images label neurons, and the spikes of those.
 LABELLING = 5011
 LABELLING_SPIKES = 5012
-#: Added to MEMBRANE and TASK for evaluation episodes, so that they never share a start with a training sample.
+#: Added to MEMBRANE, TASK, ACTION, NOISE and SPIKES for evaluation episodes: they never share a number with training.
 EVALUATION = 1000
 
 

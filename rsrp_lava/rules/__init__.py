@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, weights
 from rsrp_lava.rules.evolution import Es
+from rsrp_lava.rules.hedonistic_spikes import HedonisticSpikes
 from rsrp_lava.rules.noise import Nrl, Reinforce, Rmhl
 from rsrp_lava.rules.ppo_lstm import PpoLstm
 from rsrp_lava.rules.reparameterized import Reparameterized
@@ -12,6 +13,7 @@ from rsrp_lava.rules.stdp import Stdp
 #: By name, in the order `rsrp-lava rules` prints them.
 WEIGHT_RULES: dict[str, type[WeightRule]] = {
     "es": Es,
+    "hedonistic_spikes": HedonisticSpikes,
     "nrl": Nrl,
     "rmhl": Rmhl,
     "reinforce": Reinforce,

@@ -55,7 +55,7 @@ from rsrp_lava.kernels.exact_math import exponential
 from rsrp_lava.kernels.random_bits import (
     BATCHES,
     EVALUATION,
-    INPUT_SPIKES,
+    SPIKES,
     LABELLING,
     LABELLING_SPIKES,
     WEIGHTS,
@@ -368,7 +368,7 @@ def learn_images(layers, responses, constants, images, classes, chosen, key, ret
     """
     counts, labels = np.zeros(responses.shape[1], np.int64), np.zeros(responses.shape[1], np.int64)
     for k in range(chosen.shape[0]):
-        spike_key = (key[0], key[1], k, INPUT_SPIKES)
+        spike_key = (key[0], key[1], k, SPIKES)
         tally[1] += _present(layers, constants, images[chosen[k]], spike_key, True, counts)
         tally[0] += counts.sum()
         label_neurons(responses, labels)
@@ -452,7 +452,7 @@ class Stdp(WeightRule):
         labels = self._labels(memory, generation, threads)
         shown = np.arange(min(episodes, len(self.data.test)))
         test, n_classes = self.data.test, self.task.n_outputs
-        spikes = self._responses(memory, generation, INPUT_SPIKES + EVALUATION, test.images, shown, threads)
+        spikes = self._responses(memory, generation, SPIKES + EVALUATION, test.images, shown, threads)
         returns = np.array([float(answer(labels, spikes[k], n_classes) == test.labels[k]) for k in shown])
         return Played(returns, np.ones(len(returns), np.int64))
 
