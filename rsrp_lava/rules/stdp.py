@@ -55,9 +55,9 @@ from rsrp_lava.kernels.exact_math import exponential
 from rsrp_lava.kernels.random_bits import (
     BATCHES,
     EVALUATION,
-    SPIKES,
     LABELLING,
     LABELLING_SPIKES,
+    SPIKES,
     WEIGHTS,
     fill_uniform,
     threefry,
