@@ -15,6 +15,7 @@ from rsrp_lava.tasks import (
     cartpole,
     classify,
     cue,
+    gridworld,
     gym,
     mountain_car,
     mountain_car_continuous,
@@ -33,6 +34,7 @@ _EPISODES = (
     pendulum.TASK,
     reaching.TASK,
     cue.TASK,
+    gridworld.TASK,
 )
 _BY_ID = {task.gymnasium_id: task for task in _EPISODES if task.gymnasium_id}
 _TASKS: dict[str, Task] = {task.name: task for task in (*_EPISODES, *classify.TASKS)}

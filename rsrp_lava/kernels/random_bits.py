@@ -29,13 +29,18 @@ BATCHES = 4000
 WEIGHTS = 5000
 ACTION = 5001
 NOISE = 5002
-#: From 5010 on, what a single rule needs besides; two rules never play together, so they may have the same numbers.
+#: From 5010 on, what a single rule or task needs besides; two rules never play together, so they may have the same numbers.
 #: Spikes at random: of inputs, and of a rule that draws releases at every spike, SPIKES + 1 those of neurons.
 SPIKES = 5010
 #: Which images label neurons, and the spikes of those.
 LABELLING = 5011
 LABELLING_SPIKES = 5012
-#: Added to MEMBRANE, TASK, ACTION, NOISE and SPIKES for evaluation episodes: they never share a number with training.
+#: Of winner-take-all circuits: the rates they start an inference from, and spikes on the way.
+FIRST_RATES = 5010
+CIRCUIT_SPIKES = 5011
+#: Of tasks that draw at every step: their key is a number drawn at the start of the episode.
+SLIP = 5010
+#: Added to MEMBRANE, TASK and the streams of rules for evaluation episodes: they never share a number with training.
 EVALUATION = 1000
 
 
@@ -89,14 +94,21 @@ def _unit_interval(word):
 
 
 @kernel
-def fill_uniform(seed, generation, sample, stream, out):
-    """Fill `out` (float64, shape (n,)) with uniform numbers in [0, 1), 53 bits each; the first four are the key."""
+def fill_uniform_at(seed, generation, sample, stream, step, out):
+    """Fill `out` (float64, shape (n,)) with uniform numbers in [0, 1), 53 bits each: a function of the key (the first four)
+    and of `step` alone."""
     for block in range((out.shape[0] + 3) // 4):
         words = threefry(
-            np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream), np.uint64(block), np.uint64(0)
+            np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream), np.uint64(block), np.uint64(step)
         )
         for lane in range(min(4, out.shape[0] - 4 * block)):
             out[4 * block + lane] = _unit_interval(words[lane])
+
+
+@kernel
+def fill_uniform(seed, generation, sample, stream, out):
+    """`fill_uniform_at` of step 0."""
+    fill_uniform_at(seed, generation, sample, stream, 0, out)
 
 
 @njit(nogil=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, weights
 from rsrp_lava.rules.evolution import Es
 from rsrp_lava.rules.hedonistic_spikes import HedonisticSpikes
+from rsrp_lava.rules.neuron_agents import NeuronAgents
 from rsrp_lava.rules.noise import Nrl, Reinforce, Rmhl
 from rsrp_lava.rules.ppo_lstm import PpoLstm
 from rsrp_lava.rules.reparameterized import Reparameterized
@@ -17,6 +18,7 @@ WEIGHT_RULES: dict[str, type[WeightRule]] = {
     "nrl": Nrl,
     "rmhl": Rmhl,
     "reinforce": Reinforce,
+    "neuron_agents": NeuronAgents,
     "reparameterized": Reparameterized,
     "ppo_lstm": PpoLstm,
     "stdp": Stdp,
