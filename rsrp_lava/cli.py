@@ -568,7 +568,7 @@ def compare(
 def list_tasks() -> None:
     """List the tasks there are."""
     any_other = "any environment of Gymnasium, or gym:MODULE:ID of a module's (docs/gym.md)"
-    _table({name: tasks.get_task(name).summary for name in tasks.task_names()} | {"gym:ID": any_other})
+    _table(tasks.task_summaries() | {"gym:ID": any_other})
 
 
 @app.command("rules", epilog="Example: `rsrp-lava rules`")

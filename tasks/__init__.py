@@ -8,7 +8,7 @@ if __name__ != "rsrp_lava.tasks":
 
 from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, GymTask, Task
 from rsrp_lava.tasks.environment import EnvironmentOptions
-from rsrp_lava.tasks.registry import get_compiled_task, get_task, recipe, task_names
+from rsrp_lava.tasks.registry import get_compiled_task, get_task, recipe, task_names, task_summaries
 
 __all__ = [
     "ClassifyTask",
@@ -20,4 +20,5 @@ __all__ = [
     "get_task",
     "recipe",
     "task_names",
+    "task_summaries",
 ]

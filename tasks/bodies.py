@@ -8,6 +8,8 @@
 | Hopper-v5, Walker2d-v5 | qpos[1:], qvel within ± 10 | v + 1 while upright − 0.001 Σ a² |
 | Humanoid-v5 | qpos[2:], qvel, cinert, cvel, qfrc_actuator, cfrc_ext | 1.25 v + 5 while upright − 0.1 Σ a² − contact |
 
+`inverted_pendulum_five` is the first of them with five actions, 200 steps long: what SVPG is trained on (Yang et al. 2022).
+
 Outputs are clipped to [−1, 1] and scaled to the range of each motor. Model files, constants and the order of MuJoCo's calls
 are Gymnasium's (gymnasium/envs/mujoco/*_v5.py), so that observations agree bit for bit and rewards to rounding.
 One model is shared; every thread has data of its own.
@@ -15,6 +17,7 @@ One model is shared; every thread has data of its own.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import os
@@ -39,7 +42,7 @@ from rsrp_lava.kernels.mujoco import (
     mj_rnePostConstraint,
     mj_step,
 )
-from rsrp_lava.tasks.actions import in_range
+from rsrp_lava.tasks.actions import first_largest, in_range
 from rsrp_lava.tasks.base import EpisodeTask, TaskState
 
 #: Arrays of mjData that kernels read, by their place in a simulation; then those of the model and the start.
@@ -337,6 +340,43 @@ def get_body(id: str) -> EpisodeTask | None:
         gymnasium_id=id,
         samples_per_piece=1,
         simulation=functools.partial(_open, model),
+    )
+
+
+FIVE_FORCES = "inverted_pendulum_five"
+FIVE_FORCES_SUMMARY = "balance a pole on a cart with five forces (MuJoCo; 200 steps)"
+
+
+@functools.cache
+def five_forces() -> EpisodeTask:
+    """InvertedPendulum with a choice of the forces −3, −1.5, 0, 1.5 and 3, and reward 1 for every step, the last too.
+
+    Raises `ExperimentError` if MuJoCo is not installed.
+    """
+    try:
+        body = get_body("InvertedPendulum-v5")
+    except ExperimentError as error:  # it names the body
+        raise ExperimentError(f"task {FIVE_FORCES}: {str(error).partition(': ')[2]}") from None
+    assert body is not None
+    push = body.step
+
+    @kernel
+    def step(state, output):
+        force = np.empty(1, np.float32)  # as a part of the largest
+        force[0] = np.float32(0.5 * (first_largest(output) - 2))
+        return 1.0, push(state, force)[1]
+
+    return dataclasses.replace(
+        body,
+        name=FIVE_FORCES,
+        summary=FIVE_FORCES_SUMMARY,
+        n_outputs=5,
+        n_actions=5,
+        max_steps=200,
+        return_scale=200.0,
+        perfect_return=200.0,
+        step=step,
+        gymnasium_id=None,
     )
 
 

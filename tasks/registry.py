@@ -38,11 +38,17 @@ _EPISODES = (
 )
 _BY_ID = {task.gymnasium_id: task for task in _EPISODES if task.gymnasium_id}
 _TASKS: dict[str, Task] = {task.name: task for task in (*_EPISODES, *classify.TASKS)}
+_SUMMARIES = {**{name: task.summary for name, task in _TASKS.items()}, bodies.FIVE_FORCES: bodies.FIVE_FORCES_SUMMARY}
 
 
 def task_names() -> list[str]:
     """Names of all tasks, sorted."""
-    return sorted(_TASKS)
+    return sorted(_SUMMARIES)
+
+
+def task_summaries() -> dict[str, str]:
+    """A line about every task, in the order of their names; also of those that need what is not installed."""
+    return dict(sorted(_SUMMARIES.items()))
 
 
 def get_task(name: str, options: EnvironmentOptions = USUAL) -> Task:
@@ -50,10 +56,11 @@ def get_task(name: str, options: EnvironmentOptions = USUAL) -> Task:
     is none, or the option it has no use for."""
     if name.startswith(gym.PREFIX):
         return _gym_task(name.removeprefix(gym.PREFIX), options)
-    if name not in _TASKS:
-        raise ExperimentError(unknown_name("task", name, [*_TASKS, "gym:ID"]))
-    _refuse_options(name, _TASKS[name], options)
-    return _played_as(_TASKS[name], options)
+    if name not in _SUMMARIES:
+        raise ExperimentError(unknown_name("task", name, [*_SUMMARIES, "gym:ID"]))
+    task = bodies.five_forces() if name == bodies.FIVE_FORCES else _TASKS[name]
+    _refuse_options(name, task, options)
+    return _played_as(task, options)
 
 
 def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL) -> EpisodeTask:

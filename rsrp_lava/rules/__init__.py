@@ -8,16 +8,20 @@ from rsrp_lava.rules.hedonistic_spikes import HedonisticSpikes
 from rsrp_lava.rules.neuron_agents import NeuronAgents
 from rsrp_lava.rules.noise import Nrl, Reinforce, Rmhl
 from rsrp_lava.rules.ppo_lstm import PpoLstm
+from rsrp_lava.rules.r_stdp import RStdp
 from rsrp_lava.rules.reparameterized import Reparameterized
 from rsrp_lava.rules.stdp import Stdp
+from rsrp_lava.rules.svpg import Svpg
 
 #: By name, in the order `rsrp-lava rules` prints them.
 WEIGHT_RULES: dict[str, type[WeightRule]] = {
     "es": Es,
     "hedonistic_spikes": HedonisticSpikes,
+    "r_stdp": RStdp,
     "nrl": Nrl,
     "rmhl": Rmhl,
     "reinforce": Reinforce,
+    "svpg": Svpg,
     "neuron_agents": NeuronAgents,
     "reparameterized": Reparameterized,
     "ppo_lstm": PpoLstm,

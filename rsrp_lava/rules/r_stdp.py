@@ -1,0 +1,552 @@
+"""Reward-modulated STDP: spike pairs leave an eligibility at their synapse, and one number for all says what becomes of it.
+
+Observations are coded in bins: each has `bins` input neurons, of which the one whose bin it is in fires, as a Poisson
+process. All of them excite the motor neurons, LIF, of which every action has some; those of one action inhibit those of the
+others. An environment step lasts `sim_time_ms`; the action with the most spikes is taken, of equal ones one at random. In
+every substep dt
+
+    u ← e^(−dt/τ_syn) u + Σ_i w_i s_i − c S,   v ← α v + (1 − α) u,   α = e^(−dt/τ_mem);   v > v_threshold: spike, v = 0
+    x ← e^(−dt/τ₊) x + s_pre                   y ← e^(−dt/τ₋) y + s_post
+    e ← e^(−dt/τ_e) e + A₊ x s_post − A₋ y s_pre
+
+where s are spikes (0 or 1), S the spikes of the other actions a substep ago and c the inhibition. A pair of spikes in one
+substep counts as pre before post. When the third factor M comes, after every step (`reward_timing: immediate`) or after the
+episode (`delayed`; e is then used up),
+
+    w_ij ← clip(w_ij + η M (e_ij − ē_i)),      ē_i: mean over all motor neurons (0 without `conserve_output`)
+
+    critic            M of a step                                    M of an episode
+    reward            r                                              R / the task's return scale
+    prediction_error  r − r̄; after the last, which ended the         (R − R̄) / D
+                      episode, also −r̄: no more rewards
+    angle             decrease of CartPole's √(angle² + 0.7 velocity²), published; below
+
+|M| ≤ 1; r̄, R̄ and D, of |R − R̄|, are running means: r̄ ← r̄ + γ (r − r̄). With ē_i an input cannot win over all motor neurons at
+once: what the synapses to one action gain, those to the others lose. Without it rewards strengthen whatever is done most.
+The prediction knows no observation, so what is done most still gains where more than the average is earned, and a run can
+settle on one action.
+
+`hidden` neurons, LIF, may stand between: inputs excite them through fixed random synapses, and theirs learn. More neurons
+than inputs then excite the motor neurons, so weights and learning rate want to be smaller (`initial_weight` 0.3,
+`weight_max` 1, rate 0.001 for 200 hidden neurons on CartPole).
+
+Sources: three factors, Florian, Neural Computation 19 (2007), and Izhikevich, Cerebral Cortex 17 (2007); traces as in
+BindsNET's MSTDPET; bins, their 50 Hz and 50 ms, counting of spikes and the critic `angle` (3 times the decrease, 1.5 times
+that if positive; 1 on arrival within 0.01 rad and rad/s, 0 while there): Haşegan et al., bioRxiv 2021.11.20.469405 (2022),
+and its code, the baseline of Sun et al. (2025). Ours: motor neurons that take inputs and inhibit each other directly, in
+place of six populations with channels; real traces for binary tags; ē_i for their opposite update of the move not taken (×
+−0.8) and their normalisations; a random action for a tie, which they punish; prediction errors; 10 bins for 20; all
+constants of the neurons.
+
+Evaluation plays the same network, its input spikes random as ever, without learning.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numba import njit
+from pydantic import Field, model_validator
+
+from rsrp_lava.errors import ExperimentError
+from rsrp_lava.kernels.compiling import kernel
+from rsrp_lava.kernels.exact_math import exponential
+from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, SPIKES, WEIGHTS, fill_start, fill_uniform, uniform
+from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions
+from rsrp_lava.rules.episodes import EpisodeRule
+from rsrp_lava.tasks.actions import choose
+
+_CRITICS = ("reward", "prediction_error", "angle")
+_REWARD, _PREDICTION_ERROR, _ANGLE = range(3)
+#: Traces below this are 0, before they become numbers that processors are slow with.
+_FORGOTTEN = 1e-9
+
+
+class RStdpOptions(RuleOptions):
+    """Constants of network and rule."""
+
+    bins: int = Field(10, ge=2, description="input neurons an observation")
+    observation_scale: tuple[float, ...] | None = Field(
+        None, description="standard deviation of each observation; none: that of all observed while training"
+    )
+    observation_mean: tuple[float, ...] | None = Field(None, description="their means, with observation_scale; none: 0")
+    input_rate_hz: float = Field(50.0, gt=0, description="of an input neuron while its bin is the one")
+    dt_ms: float = Field(1.0, gt=0, description="length of a substep")
+    sim_time_ms: float = Field(50.0, gt=0, description="length of an environment step")
+    motor_neurons: int = Field(20, ge=1, description="of every action")
+    inhibition: float = Field(0.5, ge=0, description="weight of a motor neuron's spike at those of other actions")
+    hidden: int = Field(0, ge=0, description="neurons between input and motor neurons; 0: none")
+    hidden_probability: float = Field(0.05, ge=0, le=1, description="that an input excites a hidden neuron")
+    hidden_weight: float = Field(12.0, ge=0, description="of these synapses, which are fixed")
+    tau_mem_ms: float = Field(20.0, gt=0, description="of the membrane potential")
+    tau_syn_ms: float = Field(5.0, gt=0, description="of the synaptic current")
+    v_threshold: float = Field(1.0, gt=0, description="of the membrane potential, which is reset to 0")
+    weight_min: float = Field(0.0, description="of plastic synapses")
+    weight_max: float = Field(3.0, description="of plastic synapses")
+    initial_weight: float = Field(1.0, description="mean of the first weights")
+    initial_spread: float = Field(0.2, ge=0, description="first weights are uniform in mean · (1 ± this)")
+    tau_plus_ms: float = Field(20.0, gt=0, description="τ₊, of the trace of input spikes")
+    tau_minus_ms: float = Field(20.0, gt=0, description="τ₋, of the trace of motor spikes")
+    a_plus: float = Field(1.0, description="eligibility of a motor spike right after an input spike")
+    a_minus: float = Field(0.5, description="… of an input spike right after a motor spike; taken away")
+    tau_eligibility_ms: float = Field(20_000.0, gt=0, description="τ_e, of the eligibility")
+    conserve_output: bool = Field(True, description="learning leaves the sum of an input's weights as it is, but for bounds")
+    critic: Literal["reward", "prediction_error", "angle"] = Field(
+        "prediction_error", description="the third factor; angle: of cartpole only, with reward_timing immediate"
+    )
+    reward_timing: Literal["delayed", "immediate"] = Field("delayed", description="after the episode, or at every step")
+    average_rate: float = Field(0.1, gt=0, le=1, description="γ of the running means of the prediction error")
+
+    @model_validator(mode="after")
+    def _check(self) -> RStdpOptions:
+        if self.observation_mean is not None and self.observation_scale is None:
+            raise ValueError("observation_mean: is used with observation_scale only; give both, or none")
+        if self.observation_scale is not None and min(self.observation_scale, default=1.0) <= 0:
+            raise ValueError(f"observation_scale: {self.observation_scale} — must be positive")
+        if not self.weight_min < self.weight_max:
+            raise ValueError(f"weight_max: {self.weight_max:g} must be above weight_min, {self.weight_min:g}")
+        if self.substeps < 1:
+            raise ValueError(f"sim_time_ms: {self.sim_time_ms:g} is shorter than half of dt_ms, {self.dt_ms:g}")
+        if self.input_rate_hz * self.dt_ms > 1000:
+            raise ValueError(
+                f"input_rate_hz: at most one spike a substep, {1000 / self.dt_ms:g} Hz, not {self.input_rate_hz:g}"
+            )
+        if self.critic == "angle" and self.reward_timing != "immediate":
+            raise ValueError("reward_timing: critic angle judges every step; set it to immediate")
+        return self
+
+    @property
+    def substeps(self) -> int:
+        """Substeps of an environment step."""
+        return round(self.sim_time_ms / self.dt_ms)
+
+
+class Coding(NamedTuple):
+    """Observations as input spikes."""
+
+    edges: np.ndarray  #: float64, shape (bins − 1,), rising; of standardised observations
+    mean: np.ndarray  #: float64, shape (d_in,)
+    deviation: np.ndarray  #: … both are empty if those observed are to be taken
+    spike_probability: float  #: a substep
+
+
+class Lif(NamedTuple):
+    """Neurons, and how many substeps they have."""
+
+    substeps: int
+    synapse_decay: float
+    membrane_decay: float
+    threshold: float
+    inhibition: float
+
+
+class Stdp(NamedTuple):
+    """Spike pairs to eligibility."""
+
+    plus_decay: float
+    minus_decay: float
+    eligibility_decay: float
+    a_plus: float
+    a_minus: float
+
+
+class Teaching(NamedTuple):
+    """Eligibility and reward to weights."""
+
+    critic: int
+    immediate: bool
+    learning_rate: float
+    average_rate: float
+    return_scale: float
+    weight_min: float
+    weight_max: float
+    conserve_output: bool
+
+
+class Cells(NamedTuple):
+    """State of the network; all but `active` is 0 when an episode starts. `pre` are the neurons whose synapses learn."""
+
+    active: np.ndarray  #: int64, shape (d_in,): the input neuron that fires
+    inputs: np.ndarray  #: spikes, as the next two float64, 0 or 1
+    pre: np.ndarray  #: `inputs`, or of the hidden neurons
+    motor: np.ndarray
+    hidden_u: np.ndarray
+    hidden_v: np.ndarray
+    u: np.ndarray  #: of the motor neurons
+    v: np.ndarray
+    pre_trace: np.ndarray
+    motor_trace: np.ndarray
+    eligibility: np.ndarray  #: shape (n_pre, n_motor)
+    fired: np.ndarray  #: shape (n_actions,): spikes of an action's neurons in the last substep
+    counts: np.ndarray  #: … in this environment step
+
+
+@njit(nogil=True)
+def _cells(n_observed, n_inputs, n_hidden, n_motor, n_actions):
+    inputs = np.zeros(n_inputs)
+    pre = np.zeros(n_hidden) if n_hidden else inputs
+    n_pre = pre.shape[0]
+    return Cells(
+        np.zeros(n_observed, np.int64),
+        inputs,
+        pre,
+        np.zeros(n_motor),
+        np.zeros(n_hidden),
+        np.zeros(n_hidden),
+        np.zeros(n_motor),
+        np.zeros(n_motor),
+        np.zeros(n_pre),
+        np.zeros(n_motor),
+        np.zeros((n_pre, n_motor)),
+        np.zeros(n_actions),
+        np.zeros(n_actions),
+    )
+
+
+@njit(nogil=True)
+def _rest(cells):
+    """The network as it is before an episode."""
+    for state in (cells.hidden_u, cells.hidden_v, cells.u, cells.v, cells.pre_trace, cells.motor_trace, cells.fired):
+        state[:] = 0.0
+    cells.eligibility[:] = 0.0
+
+
+@njit(nogil=True)
+def _standardisation(coding, seen, mean, deviation):
+    """Means and deviations of an episode: those given, or of what was observed before it."""
+    for k in range(mean.shape[0]):
+        if coding.mean.shape[0]:
+            mean[k], deviation[k] = coding.mean[k], coding.deviation[k]
+        else:
+            mean[k] = seen[1, k]
+            deviation[k] = math.sqrt(seen[2, k] / seen[0, k]) if seen[2, k] > 0 else 1.0
+
+
+@njit(nogil=True)
+def _note(observation, seen):
+    """One more observation; rows of `seen`: how many, their mean, the sum of squared differences from it (Welford 1962)."""
+    for k in range(observation.shape[0]):
+        seen[0, k] += 1.0
+        difference = observation[k] - seen[1, k]
+        seen[1, k] += difference / seen[0, k]
+        seen[2, k] += difference * (observation[k] - seen[1, k])
+
+
+@njit(nogil=True)
+def _encode(observation, mean, deviation, edges, active):
+    """The input neuron of each observation's bin."""
+    for k in range(observation.shape[0]):
+        z, place = (observation[k] - mean[k]) / deviation[k], 0
+        for edge in range(edges.shape[0]):
+            if z > edges[edge]:
+                place += 1
+        active[k] = k * (edges.shape[0] + 1) + place
+
+
+@njit(nogil=True)
+def _excite(weights, spikes, u):
+    """u_j += Σ_i s_i w_ij."""
+    for i in range(spikes.shape[0]):
+        if spikes[i] > 0:
+            for j in range(u.shape[0]):
+                u[j] += weights[i, j]
+
+
+@njit(nogil=True)
+def _fire(lif, u, v, spikes):
+    """Membranes take up their current and spike."""
+    for j in range(u.shape[0]):
+        v[j] = lif.membrane_decay * v[j] + (1.0 - lif.membrane_decay) * u[j]
+        spikes[j] = 1.0 if v[j] > lif.threshold else 0.0
+        if spikes[j] > 0:
+            v[j] = 0.0
+
+
+@njit(nogil=True)
+def _decay(trace, factor):
+    for i in range(trace.shape[0]):
+        trace[i] = trace[i] * factor if trace[i] > _FORGOTTEN else 0.0
+
+
+@njit(nogil=True)
+def _pair(cells, stdp):
+    """A substep of traces and eligibility, after its spikes."""
+    _decay(cells.pre_trace, stdp.plus_decay)
+    _decay(cells.motor_trace, stdp.minus_decay)
+    cells.pre_trace[:] += cells.pre
+    some_motor = cells.fired.sum() > 0
+    for i in range(cells.pre.shape[0]):
+        row = cells.eligibility[i]
+        for j in range(row.shape[0]):
+            row[j] *= stdp.eligibility_decay
+        if cells.pre[i] > 0:
+            for j in range(row.shape[0]):
+                row[j] -= stdp.a_minus * cells.motor_trace[j]
+        if some_motor and cells.pre_trace[i] > 0:
+            gain = stdp.a_plus * cells.pre_trace[i]
+            for j in range(row.shape[0]):
+                row[j] += gain * cells.motor[j]
+    cells.motor_trace[:] += cells.motor
+
+
+@njit(nogil=True)
+def _count(cells):
+    """Spikes of every action's motor neurons in this substep."""
+    size = cells.motor.shape[0] // cells.fired.shape[0]
+    for action in range(cells.fired.shape[0]):
+        cells.fired[action] = cells.motor[action * size : (action + 1) * size].sum()
+        cells.counts[action] += cells.fired[action]
+
+
+@njit(nogil=True)
+def _simulate(cells, weights, hidden_weights, coding, lif, stdp, plastic, key, t):
+    """The substeps of environment step t; key: (seed, generation, episode, phase)."""
+    seed, generation, episode, phase = key
+    n_observed, n_actions = cells.active.shape[0], cells.fired.shape[0]
+    size = cells.motor.shape[0] // n_actions
+    cells.counts[:] = 0.0
+    for substep in range(lif.substeps):
+        cells.inputs[:] = 0.0
+        for k in range(n_observed):
+            draw = uniform(seed, generation, episode, SPIKES + phase, (t * lif.substeps + substep) * n_observed + k)
+            cells.inputs[cells.active[k]] = 1.0 if draw < coding.spike_probability else 0.0
+        if hidden_weights.shape[1]:
+            cells.hidden_u[:] *= lif.synapse_decay
+            _excite(hidden_weights, cells.inputs, cells.hidden_u)
+            _fire(lif, cells.hidden_u, cells.hidden_v, cells.pre)
+        cells.u[:] *= lif.synapse_decay
+        _excite(weights, cells.pre, cells.u)
+        everyone = cells.fired.sum()
+        for action in range(n_actions):
+            cells.u[action * size : (action + 1) * size] -= lif.inhibition * (everyone - cells.fired[action])
+        _fire(lif, cells.u, cells.v, cells.motor)
+        _count(cells)
+        if plastic:
+            _pair(cells, stdp)
+
+
+@njit(nogil=True)
+def _most(counts, draw):
+    """The action with the most spikes; of equal ones the one a uniform number picks."""
+    most, equals = counts.max(), 0
+    for action in range(counts.shape[0]):
+        equals += counts[action] == most
+    place = int(draw * equals)
+    for action in range(counts.shape[0]):
+        if counts[action] == most:
+            if place == 0:
+                return action
+            place -= 1
+    return 0
+
+
+@njit(nogil=True)
+def _running(values, k, value, rate):
+    """values[k], a running mean (nan: none yet), moves towards the value; returns the value's difference from it before."""
+    if np.isnan(values[k]):
+        values[k] = value
+    difference = value - values[k]
+    values[k] += rate * difference
+    return difference
+
+
+@njit(nogil=True)
+def _imbalance(observation):
+    """CartPole's distance from an upright, still pole; 0 within 0.01 rad and rad/s."""
+    angle, velocity = float(observation[2]), float(observation[3])
+    if abs(angle) < 0.01 and abs(velocity) < 0.01:
+        return 0.0
+    return math.sqrt(angle * angle + 0.7 * velocity * velocity)
+
+
+@njit(nogil=True)
+def _angle_factor(before, after):
+    """Haşegan's critic, of two imbalances."""
+    if after == 0.0:
+        return 1.0 if before > 0 else 0.0
+    decrease = 3.0 * (before - after)
+    return 1.5 * decrease if decrease > 0 else decrease
+
+
+@njit(nogil=True)
+def _step_factor(teaching, reward, ended, expected):
+    """M of a step, of the critics that look at reward alone."""
+    if teaching.critic == _REWARD:
+        return reward
+    factor = _running(expected, 0, reward, teaching.average_rate)
+    return factor - expected[0] if ended else factor
+
+
+@njit(nogil=True)
+def _episode_factor(teaching, total, expected):
+    """M of an episode. D begins with the first |R|, so that early steps are small."""
+    if teaching.critic == _REWARD:
+        return total / teaching.return_scale
+    error = _running(expected, 0, total, teaching.average_rate)
+    _running(expected, 1, abs(total) if np.isnan(expected[1]) else abs(error), teaching.average_rate)
+    return error / expected[1] if expected[1] > 0 else 0.0
+
+
+@njit(nogil=True)
+def _teach(weights, eligibility, factor, teaching):
+    """w_ij ← clip(w_ij + η M (e_ij − ē_i)), |M| ≤ 1."""
+    step = teaching.learning_rate * min(max(factor, -1.0), 1.0)
+    if step == 0.0:
+        return
+    for i in range(weights.shape[0]):
+        row, trace = weights[i], eligibility[i]
+        mean = trace.sum() / trace.shape[0] if teaching.conserve_output else 0.0
+        for j in range(row.shape[0]):
+            row[j] = min(max(row[j] + step * (trace[j] - mean), teaching.weight_min), teaching.weight_max)
+
+
+@kernel
+def learn_episodes(functions, parts, constants, task_sizes, key, task_state, played):
+    """See `EpisodeRule`. parts: weights (n_pre, n_motor), those into hidden neurons (n_in, n_hidden), running means
+    (float64, shape (2,): r̄ or R̄, D; nan before the first), `seen` (see `_note`); constants: Coding, Lif, Stdp, Teaching."""
+    reset, observe, step = functions
+    weights, hidden_weights, expected, seen = parts
+    coding, lif, stdp, teaching = constants
+    n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
+    seed, generation = key
+    returns, steps = played
+    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    cells = _cells(n_observed, hidden_weights.shape[0], hidden_weights.shape[1], weights.shape[1], n_actions)
+    mean, deviation = np.zeros(n_observed), np.ones(n_observed)
+    for episode in range(returns.shape[0]):
+        fill_start(seed, generation, 0, episode, False, random)
+        reset(task_state, random)
+        _standardisation(coding, seen, mean, deviation)
+        _rest(cells)
+        total, t, ended = 0.0, 0, False
+        observe(task_state, observation)
+        while t < max_steps and not ended:
+            _note(observation, seen)
+            _encode(observation, mean, deviation, coding.edges, cells.active)
+            _simulate(cells, weights, hidden_weights, coding, lif, stdp, True, (seed, generation, episode, 0), t)
+            choose(output, _most(cells.counts, uniform(seed, generation, episode, ACTION, t)))
+            before = _imbalance(observation) if teaching.critic == _ANGLE else 0.0
+            reward, ended = step(task_state, output)
+            observe(task_state, observation)
+            total += reward
+            t += 1
+            if teaching.critic == _ANGLE:
+                _teach(weights, cells.eligibility, _angle_factor(before, _imbalance(observation)), teaching)
+            elif teaching.immediate:
+                _teach(weights, cells.eligibility, _step_factor(teaching, reward, ended, expected), teaching)
+        if not teaching.immediate:
+            _teach(weights, cells.eligibility, _episode_factor(teaching, total, expected), teaching)
+        returns[episode], steps[episode] = total, t
+
+
+@kernel
+def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, first, played):
+    """See `EpisodeRule`: as `learn_episodes`, without learning."""
+    reset, observe, step = functions
+    weights, hidden_weights, _, seen = parts
+    coding, lif, stdp, _ = constants
+    n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
+    seed, generation = key
+    returns, steps = played
+    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    cells = _cells(n_observed, hidden_weights.shape[0], hidden_weights.shape[1], weights.shape[1], n_actions)
+    mean, deviation = np.zeros(n_observed), np.ones(n_observed)
+    _standardisation(coding, seen, mean, deviation)
+    for place in range(returns.shape[0]):
+        episode = first + place
+        fill_start(seed, generation, EVALUATION, episode, False, random)
+        reset(task_state, random)
+        _rest(cells)
+        total, t, ended = 0.0, 0, False
+        while t < max_steps and not ended:
+            observe(task_state, observation)
+            _encode(observation, mean, deviation, coding.edges, cells.active)
+            _simulate(cells, weights, hidden_weights, coding, lif, stdp, False, (seed, generation, episode, EVALUATION), t)
+            choose(output, _most(cells.counts, uniform(seed, generation, episode, ACTION + EVALUATION, t)))
+            reward, ended = step(task_state, output)
+            total += reward
+            t += 1
+        returns[place], steps[place] = total, t
+
+
+class RStdp(EpisodeRule):
+    """See the equations above."""
+
+    summary = (
+        "reward-modulated STDP of LIF neurons: eligibility of spike pairs times a prediction error (Haşegan et al. 2022)"
+    )
+    Options = RStdpOptions
+    automatic_rate = 0.01
+    learn_kernel, evaluate_kernel = learn_episodes, evaluate_episodes
+    options: RStdpOptions
+
+    def __init__(self, problem: Problem, options: RStdpOptions) -> None:
+        super().__init__(problem, options)
+        n_observed = self.task.n_observations
+        if options.critic == "angle" and self.task.name != "cartpole":
+            raise ExperimentError(
+                f"rule_options.critic: angle looks at the pole of cartpole, which {self.task.name} has not; "
+                "use prediction_error or reward"
+            )
+        for name in ("observation_scale", "observation_mean"):
+            given = getattr(options, name)
+            if given is not None and len(given) != n_observed:
+                raise ExperimentError(
+                    f"rule_options.{name}: has {len(given)} numbers, but {self.task.name} has {n_observed} observations; "
+                    "give one an observation, or leave it out"
+                )
+
+    def start(self) -> Memory:
+        """See `rules.base.WeightRule.start`."""
+        o, n_observed, seed = self.options, self.task.n_observations, self.problem.seed
+        n_inputs, n_motor = n_observed * o.bins, o.motor_neurons * self.task.n_actions
+        drawn = np.empty((o.hidden or n_inputs, n_motor))
+        fill_uniform(seed, 0, 0, WEIGHTS, drawn.ravel())
+        connected = np.empty((n_inputs, o.hidden))
+        fill_uniform(seed, 0, 1, WEIGHTS, connected.ravel())
+        weights = o.initial_weight * (1.0 + o.initial_spread * (2.0 * drawn - 1.0))
+        return {
+            "weights/motor": np.clip(weights, o.weight_min, o.weight_max),
+            "hidden": np.where(connected < o.hidden_probability, o.hidden_weight, 0.0),
+            "expected": np.full(2, np.nan),
+            "seen": np.zeros((3, n_observed)),
+        }
+
+    def parts(self, memory: Memory) -> tuple:
+        """See `EpisodeRule`."""
+        return tuple(memory[name] for name in ("weights/motor", "hidden", "expected", "seen"))
+
+    @property
+    def constants(self) -> tuple:
+        """See `EpisodeRule`."""
+        o = self.options
+
+        def decay(tau_ms: float) -> float:
+            return float(exponential(-o.dt_ms / tau_ms))
+
+        # Rounded, because the quantiles take logarithms of the C library, which differ in their last bit.
+        edges = np.array([round(NormalDist().inv_cdf(k / o.bins), 6) for k in range(1, o.bins)])
+        scale = o.observation_scale or ()
+        mean = o.observation_mean or (0.0,) * len(scale)
+        return (
+            Coding(edges, np.array(mean, float), np.array(scale, float), o.input_rate_hz * o.dt_ms / 1000),
+            Lif(o.substeps, decay(o.tau_syn_ms), decay(o.tau_mem_ms), o.v_threshold, o.inhibition),
+            Stdp(decay(o.tau_plus_ms), decay(o.tau_minus_ms), decay(o.tau_eligibility_ms), o.a_plus, o.a_minus),
+            Teaching(
+                _CRITICS.index(o.critic),
+                o.reward_timing == "immediate",
+                self.problem.learning_rate,
+                o.average_rate,
+                self.task.return_scale,
+                o.weight_min,
+                o.weight_max,
+                o.conserve_output,
+            ),
+        )
+
+    def updates(self, played: Played) -> int:
+        """One an episode, or one a step."""
+        return len(played.steps) if self.options.reward_timing == "delayed" else int(played.steps.sum())
