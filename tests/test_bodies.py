@@ -10,8 +10,6 @@ from rsrp_lava import Experiment, ExperimentError, train
 from rsrp_lava.tasks import get_task
 from rsrp_lava.tasks.bodies import body_ids
 
-pytestmark = pytest.mark.xdist_group("bodies")  # what is made once is made in one process
-
 
 @pytest.fixture(scope="module", params=body_ids())
 def body(request):

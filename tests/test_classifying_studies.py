@@ -14,8 +14,6 @@ from rsrp_lava.errors import EngineError
 from rsrp_lava.learning.rsrp import histogram
 from rsrp_lava.studies import AXES
 
-pytestmark = pytest.mark.xdist_group("classifying_studies")  # what is made once is made in one process
-
 SETTINGS = {"population": 16, "generations": 4, "batch": 8, "evaluate_every": 2, "layers": {"hidden": [6]}}
 
 

@@ -7,8 +7,6 @@ import pytest
 
 from rsrp_lava import Experiment, ExperimentError, load_run, study, train
 
-pytestmark = pytest.mark.xdist_group("comparison")  # what is made once is made in one process
-
 RULES = ("rsrp", "hedonistic")
 SETTINGS = {"population": 16, "generations": 3, "evaluation_episodes": 8, "network": {"n_neurons": 32}}
 

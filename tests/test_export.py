@@ -25,8 +25,6 @@ from rsrp_lava.export.verify import verify
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import draw_release, unpack_bits
 
-pytestmark = pytest.mark.xdist_group("export")  # what is made once is made in one process
-
 TASK = get_task("cartpole")
 needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="needs lava-nc (Python 3.10 only)")
 

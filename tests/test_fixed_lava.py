@@ -10,7 +10,6 @@ import pytest
 
 HERE = Path(__file__).parent
 pytestmark = [
-    pytest.mark.xdist_group("lava"),
     pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only"),
 ]
 

@@ -28,7 +28,6 @@ from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.xdist_group("lava")  # a session is many processes, and tests look for what is left: one at a time
 needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only")
 
 SMALL = {"population": 8, "generations": 3, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 64}}

@@ -16,8 +16,6 @@ from rsrp_lava.kernels.rewards import REWARDS, reward
 from rsrp_lava.mapping.floating import floating_constants
 from rsrp_lava.tasks.data import load_data
 
-pytestmark = pytest.mark.xdist_group("pictures")  # what is made once is made in one process
-
 SMALL = {
     "task": "digits",
     "population": 24,

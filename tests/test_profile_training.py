@@ -41,7 +41,6 @@ SLOW = {("float32 storage", 7), ("nearest, 4 bits", 7), ("loihi2", 8), ("loihi2"
 CASES = [*((variant, 7) for variant in VARIANTS), ("loihi2", 8), ("loihi2", 9)]
 
 
-@pytest.mark.xdist_group("lava")
 @needs_lava
 @pytest.mark.parametrize(
     ("variant", "seed"), [pytest.param(*case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES]

@@ -245,7 +245,7 @@ def test_resumed_and_threaded_runs_are_the_same(options):
     ("task", "options", "message"),
     [
         ("cartpole", {"critic": "angle"}, "critic angle judges every step; set it to immediate"),
-        ("cartpole", {"observation_mean": [0, 0, 0, 0]}, "is used with observation_scale only; give both, or none"),
+        ("acrobot", {"observation_mean": [0] * 6}, "is used with observation_scale only; give both, or none"),
         ("cartpole", {"observation_scale": [1, 1, 0, 1]}, "must be positive"),
         ("cartpole", {"observation_scale": [1, 1]}, "has 2 numbers, but cartpole has 4 observations"),
         ("cartpole", {"weight_max": -1}, "weight_max: -1 must be above weight_min, 0"),

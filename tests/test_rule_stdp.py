@@ -316,4 +316,5 @@ def test_refused(settings, says):
 @pytest.mark.parametrize("task", ["mnist", "fashion_mnist", "digits"])
 def test_accepted(task):
     assert stdp.Stdp.refusal(get_task(task)) is None
-    assert Experiment(task=task, rule="stdp", data="anywhere").build_weight_rule().start()["weights/input"].shape[1] == 400
+    experiment = Experiment(task=task, rule="stdp", data="anywhere", rule_options={"neurons": 9})
+    assert experiment.build_weight_rule().start()["weights/input"].shape[1] == 9

@@ -28,8 +28,6 @@ from rsrp_lava.studies.grouping import grouped
 from rsrp_lava.studies.quantization import AXES
 from rsrp_lava.studies.quantization_report import plastic_histogram
 
-pytestmark = pytest.mark.xdist_group("studies")  # what is made once is made in one process
-
 SETTINGS = {"population": 16, "generations": 3, "evaluation_episodes": 8, "network": {"n_neurons": 32}}
 SMALL = {
     "bits": "2,6",
