@@ -311,6 +311,7 @@ def test_learns_digits():
     assert final(DIGITS, learning_rate=1e-12, generations=1) < 0.3
 
 
+@pytest.mark.slow
 def test_learns_cartpole():
     assert final(CARTPOLE) > 50
     assert final(CARTPOLE, learning_rate=1e-12, generations=1) < 30
