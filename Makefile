@@ -14,7 +14,7 @@ demo: $(READY) ## train a spiking network on CartPole
 	$(BIN)/rsrp-lava train cartpole $(DEMO_ARGS)
 
 test: $(READY) ## run the tests (TEST_ARGS="-m slow": the long learning runs)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)
 
 bench: $(READY) ## measure speed and memory against plain NumPy and stock Lava
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

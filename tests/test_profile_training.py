@@ -6,6 +6,7 @@ import pytest
 
 from rsrp_lava import Experiment, train
 from rsrp_lava.engines.threads import available_threads
+from rsrp_lava.learning.transforms import TRANSFORMS
 from rsrp_lava.run_folder import RunFolder
 
 needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only")
@@ -104,11 +105,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(variant, tmp_path, monkeypatc
 
 def test_equal_rewards_change_no_code(monkeypatch):
     """Whatever is drawn for the rounding: a probability no reward asked to move stays, bit for bit."""
-    import rsrp_lava.training as training
 
     same = experiment("loihi2")
-    ranked = training.TRANSFORMS["centered_rank"]
-    monkeypatch.setitem(training.TRANSFORMS, "centered_rank", lambda returns, previous: ranked(returns * 0, previous))
+    ranked = TRANSFORMS["centered_rank"]
+    monkeypatch.setitem(TRANSFORMS, "centered_rank", lambda returns, previous: ranked(returns * 0, previous))
     result = train(same)
     assert all((rho == 0.5).all() for rho in result.probabilities.values())
     assert all(record["lost_updates"] == 0 for record in result.metrics[:-1])
