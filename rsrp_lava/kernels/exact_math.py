@@ -74,12 +74,6 @@ def sigmoid(x):
 
 
 @njit(inline="always")
-def hyperbolic_tangent(x):
-    """tanh x, float64; near 0 it is good to 2⁻⁵² absolutely, not relatively."""
-    return 1.0 - 2.0 / (1.0 + exponential(2.0 * x))
-
-
-@njit(inline="always")
 def sine_cosine_of_turn(turn):
     """sin 2πu and cos 2πu for u in [0, 1): series at an angle of at most π/4, then the quadrant."""
     quadrant = np.rint(4.0 * turn)
@@ -181,7 +175,6 @@ __all__ = [
     "fill_logistic",
     "fill_normal",
     "fill_softmax",
-    "hyperbolic_tangent",
     "logarithm",
     "pick",
     "sigmoid",

@@ -32,11 +32,6 @@ class WeightState:
     updates: int = 0
     seconds: float = 0.0
 
-    @classmethod
-    def start(cls, experiment: Experiment) -> WeightState:
-        """Before the first generation."""
-        return cls(0, experiment.rule, experiment.build_weight_rule().start())
-
     def to_checkpoint(self, experiment: Experiment) -> Checkpoint:
         """The state as arrays and numbers."""
         arrays = {_MEMORY + name: array for name, array in self.memory.items()}
@@ -70,7 +65,7 @@ class WeightLearner:
         self.experiment, self.threads = experiment, threads
         self._rule = experiment.build_weight_rule(seed)
         self._n_inputs = getattr(experiment.build_task(), "n_observations", 0)
-        self.state = WeightState.start(experiment)
+        self.state = WeightState(0, experiment.rule, self._rule.start())
 
     def prepare(self) -> None:
         """See `learners.protocol.Learner.prepare`."""

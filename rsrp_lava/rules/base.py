@@ -95,6 +95,12 @@ class WeightRule(ABC):
         """Play episodes as well as is known, without exploring; nothing changes. Their starts are of phase EVALUATION."""
 
 
+def size_of_weights(memory: Memory) -> dict[str, float]:
+    """What a rule shows of itself if it has nothing better: the root mean square of all it has learned."""
+    learned = np.concatenate([array.ravel() for array in weights(memory).values()]).astype(np.float64)
+    return {"root mean square weight": float(np.sqrt(np.mean(learned * learned)))}
+
+
 def weights(memory: Memory) -> Memory:
     """What was learned, by name."""
     return {name.removeprefix(WEIGHTS): array for name, array in memory.items() if name.startswith(WEIGHTS)}

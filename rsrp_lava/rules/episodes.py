@@ -9,7 +9,7 @@ import numpy as np
 
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.rollout import specialise
-from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule
+from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, size_of_weights
 from rsrp_lava.tasks.base import EpisodeTask
 
 #: Evaluation episodes a thread plays before it asks for more.
@@ -52,9 +52,8 @@ class EpisodeRule(WeightRule):
         return len(played.returns)
 
     def measures(self, memory: Memory) -> dict[str, float]:
-        """What the rule shows of itself after a generation: the size of its weights."""
-        learned = np.concatenate([array.ravel() for name, array in memory.items() if name.startswith("weights/")])
-        return {"root mean square weight": float(np.sqrt(np.mean(learned * learned)))}
+        """What the rule shows of itself after a generation."""
+        return size_of_weights(memory)
 
     def prepare(self, memory: Memory) -> None:
         """See `rules.base.WeightRule.prepare`."""

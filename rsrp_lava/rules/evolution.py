@@ -37,15 +37,16 @@ from rsrp_lava.engines.protocol import Normaliser, Observations
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.lanes import aligned_zeros, popcount
-from rsrp_lava.kernels.neurons import LifConstants, lif_step
+from rsrp_lava.kernels.neurons import lif_step
 from rsrp_lava.kernels.normals import CHUNK, fill_normals
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, NOISE, WEIGHTS, fill_start, fill_uniform
 from rsrp_lava.kernels.rollout import normalise, specialise
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.transforms import centered_rank
+from rsrp_lava.mapping.floating import floating_constants
 from rsrp_lava.network import Network
 from rsrp_lava.rules.base import WEIGHTS as LEARNED
-from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule
+from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, size_of_weights
 from rsrp_lava.tasks.base import EpisodeTask, Task
 
 _ADAM = OPTIMIZERS["adam"]
@@ -61,18 +62,6 @@ class EsOptions(RuleOptions):
     starts: Literal["own", "pair", "shared"] = Field(
         "own", description="which networks of a generation start alike: none, the two of a pair, or all"
     )
-
-
-class DenseConstants(NamedTuple):
-    """What a step needs to know about the network besides its weights (numbers float32)."""
-
-    lif: LifConstants
-    input_weight: np.float32  #: R_in
-    alpha_out: np.float32  #: exp(−dt / tau_out)
-    trace_gain: np.float32  #: (1 − alpha_out) / dt, in spikes/ms
-    output_weight: np.float32  #: R_out
-    substeps: int  #: simulation steps an environment step
-    n_neurons: int
 
 
 class DenseState(NamedTuple):
@@ -140,14 +129,14 @@ def _add_rows(rows, spikes, n_spikes, delivered):
 @njit(nogil=True)
 def _simulate(state, network, observation):
     """One environment step of the network, from a standardised observation to `state.output`."""
-    drive, lanes, one = state.drive, state.u.shape[0], np.uint64(1)
+    drive, readout, lanes, one = state.drive, network.readout, state.u.shape[0], np.uint64(1)
     drive[:] = 0
     for i in range(observation.shape[0]):
         row, x = state.inputs[i], observation[i]
         for j in range(lanes):
             drive[j] += x * row[j]
     for j in range(lanes):
-        drive[j] *= network.input_weight
+        drive[j] *= network.input.weight
     for _ in range(network.substeps):
         n_spikes = 0
         for first in range(0, lanes, 64):
@@ -159,9 +148,9 @@ def _simulate(state, network, observation):
                 fired = rest
         _add_rows(state.rows, state.spikes, n_spikes, state.delivered)
         for o in range(state.trace.shape[0]):
-            state.trace[o] = network.alpha_out * state.trace[o] + network.trace_gain * state.delivered[lanes + o]
+            state.trace[o] = readout.alpha_out * state.trace[o] + readout.trace_gain * state.delivered[lanes + o]
     for o in range(state.output.shape[0]):
-        state.output[o] = network.output_weight * state.trace[o]
+        state.output[o] = readout.output_weight * state.trace[o]
 
 
 @njit(nogil=True)
@@ -200,7 +189,7 @@ def play_pairs(functions, weights, network, scaling, sizes, key, noise_std, shar
     ----------
     functions : (reset, observe, step) of the task, compiled;  task_state : float64, the task's
     weights : float32, flat: input, recurrent, readout
-    network : DenseConstants
+    network : NetworkConstants (kernels/arithmetic.py)
     scaling : (mean, 1/standard deviation of observations (float32), their integer sums (int64, shape (2, d)), added to)
     sizes : (random_size, n_observations, n_outputs, max_steps);  key : (seed, generation, 0)
     sharing : how many networks one after the other start alike
@@ -264,6 +253,7 @@ class Es(WeightRule):
         #: Gains without expected sparsity are those of synapses that are all there.
         whole = problem.network.model_copy(update={"expected_sparsity": 1.0})
         self.network = Network(whole, self.task.n_observations, self.task.n_outputs)
+        self._constants = floating_constants(self.network)
 
     @classmethod
     def refusal(cls, task: Task) -> str | None:
@@ -292,9 +282,7 @@ class Es(WeightRule):
         self._update(memory, self.gradient(played.returns, generation, threads))
         for name, new in _of_normaliser(_normaliser(memory).update(seen)).items():
             memory[name][:] = new
-        learned = self._flat(memory).astype(np.float64)
-        measures = {"root mean square weight": float(np.sqrt(np.mean(learned * learned)))}
-        return Played(played.returns, played.steps, 1, measures)
+        return Played(played.returns, played.steps, 1, size_of_weights(memory))
 
     def gradient(self, returns: np.ndarray, generation: int, threads: Threads) -> np.ndarray:
         """g of the equations, flat (float64), from what the networks of the generation earned."""
@@ -373,27 +361,6 @@ class Es(WeightRule):
     def _flat(self, memory: Memory) -> np.ndarray:
         """Inverse of `_by_name`, of the weights."""
         return np.concatenate([memory[LEARNED + name].ravel() for name in self._shapes])
-
-    @property
-    def _constants(self) -> DenseConstants:
-        network, o = self.network, self.network.options
-        alpha_mem, alpha_out = network.decay(o.tau_mem_ms), network.decay(o.tau_out_ms)
-        return DenseConstants(
-            lif=LifConstants(
-                alpha_syn=np.float32(network.decay(o.tau_syn_ms)),
-                weight=np.float32(network.recurrent_weight),
-                alpha_mem=np.float32(alpha_mem),
-                gain=np.float32(1 - alpha_mem),
-                v_threshold=np.float32(o.v_threshold),
-                v_reset=np.float32(o.v_reset),
-            ),
-            input_weight=np.float32(network.input_weight),
-            alpha_out=np.float32(alpha_out),
-            trace_gain=np.float32((1 - alpha_out) / o.dt_ms),
-            output_weight=np.float32(network.output_weight),
-            substeps=network.substeps,
-            n_neurons=o.n_neurons,
-        )
 
     @property
     def _functions(self) -> tuple:

@@ -44,6 +44,7 @@ from rsrp_lava.mapping.floating import floating_constants
 from rsrp_lava.network import Network
 from rsrp_lava.rules.base import Memory, Played, RuleOptions
 from rsrp_lava.rules.episodes import EpisodeRule
+from rsrp_lava.rules.running import with_one_more
 from rsrp_lava.tasks.base import EpisodeTask, Task
 
 #: The least deviation an observation is divided by.
@@ -233,7 +234,7 @@ def _act(synapses, neurons, network, constants, key, drawn, t, observation):
 
 @njit(nogil=True)
 def _standardise(observation, seen, learning):
-    """An observation in units of the running deviation, in place; `learning`: it is counted first (Welford 1962).
+    """An observation in units of the running deviation, in place; `learning`: it is counted first.
 
     seen : (count, mean, sum of squared deviations)
     """
@@ -243,9 +244,7 @@ def _standardise(observation, seen, learning):
     for d in range(observation.shape[0]):
         x = np.float64(observation[d])
         if learning:
-            away = x - mean[d]
-            mean[d] += away / count[0]
-            squares[d] += away * (x - mean[d])
+            mean[d], squares[d] = with_one_more(x, count[0], mean[d], squares[d])
         deviation = np.sqrt(squares[d] / max(count[0], 1.0))
         observation[d] = np.float32((x - mean[d]) / max(deviation, _LEAST_DEVIATION))
 

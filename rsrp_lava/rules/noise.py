@@ -28,7 +28,7 @@ from pydantic import Field
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_math import exponential, fill_normal, fill_softmax, logarithm, pick
 from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, NOISE, WEIGHTS, fill_start, uniform
-from rsrp_lava.rules.base import Memory, Played, RuleOptions
+from rsrp_lava.rules.base import Memory, Played, RuleOptions, weights
 from rsrp_lava.rules.episodes import EpisodeRule
 from rsrp_lava.tasks.actions import choose
 
@@ -240,8 +240,8 @@ class Nrl(EpisodeRule):
 
     def parts(self, memory: Memory) -> tuple:
         """See `EpisodeRule`."""
-        weights = tuple(array for name, array in memory.items() if name.startswith("weights/"))
-        return (weights, tuple(map(np.zeros_like, weights)), memory["mean_reward"])
+        layers = tuple(weights(memory).values())
+        return (layers, tuple(map(np.zeros_like, layers)), memory["mean_reward"])
 
     @property
     def constants(self) -> tuple:

@@ -14,7 +14,7 @@ import numpy as np
 
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.random_bits import BATCHES, fill_uniform
-from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule
+from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, size_of_weights
 from rsrp_lava.tasks.base import ClassifyTask, Task
 from rsrp_lava.tasks.data import DataSet, Labelled, load_data
 
@@ -59,7 +59,7 @@ class PictureRule(WeightRule):
 
     def measures(self, memory: Memory) -> dict[str, float]:
         """What the rule shows of itself after a generation."""
-        return {}
+        return size_of_weights(memory)
 
     def learn(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """See `rules.base.WeightRule.learn`."""

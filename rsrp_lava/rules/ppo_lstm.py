@@ -37,7 +37,7 @@ from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError
 from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, WEIGHTS, fill_start, fill_uniform
 from rsrp_lava.rules.base import WEIGHTS as LEARNED
-from rsrp_lava.rules.base import Memory, Played, RuleOptions, WeightRule
+from rsrp_lava.rules.base import Memory, Played, RuleOptions, WeightRule, size_of_weights, weights
 from rsrp_lava.tasks.base import ClassifyTask, GymTask, Task
 from rsrp_lava.tasks.environment import EnvironmentOptions
 from rsrp_lava.tasks.gym import make
@@ -121,10 +121,8 @@ class PpoLstm(WeightRule):
             ended = library.learn_episodes(model, episodes)
             library.store(model, *_parts(memory))
         returns, steps = zip(*ended, strict=True)
-        learned = np.concatenate([array.ravel() for name, array in memory.items() if name.startswith(LEARNED)])
-        size = float(np.sqrt(np.mean(learned.astype(np.float64) ** 2)))
-        measures = {"root mean square weight": size}
-        return Played(np.array(returns, float), np.array(steps, np.int64), _adam_steps(memory) - before, measures)
+        updates, measures = _adam_steps(memory) - before, size_of_weights(memory)
+        return Played(np.array(returns, float), np.array(steps, np.int64), updates, measures)
 
     def evaluate(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """See `rules.base.WeightRule.evaluate`."""
@@ -189,7 +187,7 @@ def _play(model: Any, rows: list[Any], returns: np.ndarray, steps: np.ndarray) -
 
 def _parts(memory: Memory) -> tuple[Memory, dict[str, Memory]]:
     """Parameters by name, and of each what Adam keeps."""
-    learned = {name.removeprefix(LEARNED): array for name, array in memory.items() if name.startswith(LEARNED)}
+    learned = weights(memory)
     return learned, {name: {kept: memory[f"adam/{kept}/{name}"] for kept in _ADAM} for name in learned}
 
 

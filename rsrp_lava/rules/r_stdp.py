@@ -57,6 +57,7 @@ from rsrp_lava.kernels.exact_math import exponential
 from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, SPIKES, WEIGHTS, fill_start, fill_uniform, uniform
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions
 from rsrp_lava.rules.episodes import EpisodeRule
+from rsrp_lava.rules.running import with_one_more
 from rsrp_lava.tasks.actions import choose
 
 _CRITICS = ("reward", "prediction_error", "angle")
@@ -227,12 +228,10 @@ def _standardisation(coding, seen, mean, deviation):
 
 @njit(nogil=True)
 def _note(observation, seen):
-    """One more observation; rows of `seen`: how many, their mean, the sum of squared differences from it (Welford 1962)."""
+    """One more observation; rows of `seen`: how many, their mean, the sum of squared differences from it."""
     for k in range(observation.shape[0]):
         seen[0, k] += 1.0
-        difference = observation[k] - seen[1, k]
-        seen[1, k] += difference / seen[0, k]
-        seen[2, k] += difference * (observation[k] - seen[1, k])
+        seen[1, k], seen[2, k] = with_one_more(observation[k], seen[0, k], seen[1, k], seen[2, k])
 
 
 @njit(nogil=True)

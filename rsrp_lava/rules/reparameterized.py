@@ -45,6 +45,7 @@ from rsrp_lava.kernels.exact_math import fill_logistic, fill_normal, fill_softma
 from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, NOISE, WEIGHTS, fill_start, uniform
 from rsrp_lava.rules.base import Memory, RuleOptions
 from rsrp_lava.rules.episodes import EpisodeRule
+from rsrp_lava.rules.running import with_one_more
 from rsrp_lava.tasks.actions import choose
 
 _BETA1, _BETA2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
@@ -121,13 +122,11 @@ def _new_trace(weights, n_substeps, n_steps):
 @njit(nogil=True, error_model="numpy")
 def _observe(observation, observed, learning, x):
     """x = (observation − mean)/deviation; `observed`: of every observation the number, mean and Σ(o − mean)², which
-    `learning` adds to (Welford 1962)."""
+    `learning` adds to."""
     for k in range(x.shape[0]):
         if learning:
-            before = observation[k] - observed[1, k]
             observed[0, k] += 1.0
-            observed[1, k] += before / observed[0, k]
-            observed[2, k] += before * (observation[k] - observed[1, k])
+            observed[1, k], observed[2, k] = with_one_more(observation[k], observed[0, k], observed[1, k], observed[2, k])
         x[k] = (observation[k] - observed[1, k]) / math.sqrt(observed[2, k] / observed[0, k])
 
 

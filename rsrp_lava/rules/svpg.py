@@ -328,12 +328,6 @@ class _Net:
         return Inference(spiking, o.tolerance, o.iterations, o.spike_steps, window, o.input_noise, everywhere)
 
 
-def _root_mean_square(memory: Memory) -> dict[str, float]:
-    """Of the synapses, for the curves."""
-    learned = np.concatenate([memory[f"weights/{name}"].ravel() for name in ("input", "recurrent", "bias")])
-    return {"root mean square weight": float(np.sqrt(np.mean(learned * learned)))}
-
-
 class _Episodes(EpisodeRule):
     """Of tasks with episodes: an update after every `batch` of them."""
 
@@ -373,10 +367,6 @@ class _Episodes(EpisodeRule):
     def updates(self, played: Played) -> int:
         """One a batch."""
         return -(-len(played.returns) // self.options.batch)
-
-    def measures(self, memory: Memory) -> dict[str, float]:
-        """See `EpisodeRule`."""
-        return _root_mean_square(memory)
 
 
 class _Pictures(PictureRule):
@@ -450,10 +440,6 @@ class _Pictures(PictureRule):
         """See `PictureRule`."""
         key, pictures = (self.problem.seed, generation), (shown.images, shown.labels)
         answer_images(self.net.circuits(memory), self.net.inference, key, pictures, first, rewards)
-
-    def measures(self, memory: Memory) -> dict[str, float]:
-        """See `PictureRule`."""
-        return _root_mean_square(memory)
 
 
 class Svpg(WeightRule):
