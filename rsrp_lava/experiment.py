@@ -23,6 +23,7 @@ from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.learning.hedonistic import Hedonistic
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp
+from rsrp_lava.learning.satr import Satr, SatrOptions
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.mapping.release import ReleaseDraw
@@ -36,9 +37,12 @@ from rsrp_lava.tasks.pictures import picture_episodes
 RULES = {
     "rsrp": "reward-optimized stochastic release plasticity: ranked rewards, natural gradient (Sun et al. 2025)",
     "hedonistic": "hedonistic synapses: the plain gradient of reward in the release parameter (Seung 2003)",
+    "satr": "rsrp with steps whose KL divergence is bounded by the measured signal (after Li et al. 2026)",
     **{name: rule.summary for name, rule in WEIGHT_RULES.items()},
 }
-_RULES: dict[str, type[Rsrp]] = {"rsrp": Rsrp, "hedonistic": Hedonistic}
+_RULES: dict[str, type[Rsrp]] = {"rsrp": Rsrp, "hedonistic": Hedonistic, "satr": Satr}
+#: What `rule_options` may hold, of rules that have any.
+_OPTIONS: dict[str, type[BaseModel]] = {"satr": SatrOptions, **{name: rule.Options for name, rule in WEIGHT_RULES.items()}}
 #: Engines by name.
 ENGINES = {
     "fused": "network and task in one compiled kernel, on all processors",
@@ -204,8 +208,13 @@ class _Fields(BaseModel):
         if self.weight_rule is not None:
             self._check_weight_rule(self.weight_rule, task)
             return
-        if self.rule_options:
+        if self.rule_options and self.rule not in _OPTIONS:
             raise ValueError(f"rule_options: rule {self.rule} has none; leave them out")
+        if self.optimizer not in _RULES[self.rule].optimizers:
+            raise ValueError(
+                f"optimizer: rule {self.rule} finds the length of its steps itself, not with {self.optimizer}; "
+                f"choose {' or '.join(_RULES[self.rule].optimizers)}"
+            )
         if isinstance(task, ClassifyTask):
             spiking = self.layers.neurons == "lif"
             if self.engine == "lava":
@@ -299,7 +308,7 @@ class Experiment(_Fields):
         spiking = layers.get("neurons") == "lif"
         keeps_weights = isinstance(rule, str) and rule in WEIGHT_RULES
         start = recipe(task, spiking, rule if keeps_weights else None) if isinstance(task, str) else {}
-        if keeps_weights:
+        if isinstance(rule, str) and rule in _OPTIONS:
             settings["rule_options"] = _whole_options(rule, start, settings)
         for section in ("layers", "network", "environment"):
             given, known = settings.get(section), start.get(section)
@@ -367,9 +376,7 @@ class Experiment(_Fields):
         """What tells this experiment from others of its task, for the legend of a picture (without the seed)."""
         rate = self.learning_rate if self.learning_rate == "auto" else f"{self.learning_rate:g}"
         if self.weight_rule is not None:
-            usual = self.weight_rule.Options().model_dump()
-            changed = [f"{name} = {value}" for name, value in self.rule_options.items() if value != usual.get(name)]
-            return ", ".join([self.rule, f"{self.population} episodes", f"rate {rate}", *changed])
+            return ", ".join([self.rule, f"{self.population} episodes", f"rate {rate}", *self._changed_options()])
         parts = [f"N = {self.population}", f"{self.optimizer} {rate}"]
         if self.halve_learning_rate_every is not None:
             parts.append(f"halved every {self.halve_learning_rate_every}")
@@ -381,7 +388,11 @@ class Experiment(_Fields):
             overrides = (f"{path.split('.')[-1]} = {value}" for path, value in self.profile_overrides.items())
             parts.append(" ".join([Path(self.profile).stem, *overrides]))
         parts += [f"{name} = {value}" for name, value in _flat(self.environment.deciding).items()]
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._changed_options()])
+
+    def _changed_options(self) -> list[str]:
+        usual = _OPTIONS[self.rule]().model_dump() if self.rule in _OPTIONS else {}
+        return [f"{name} = {value}" for name, value in self.rule_options.items() if value != usual.get(name)]
 
     def build_network(self) -> Network | LayeredNetwork:
         """The network this experiment trains."""
@@ -422,7 +433,8 @@ class Experiment(_Fields):
         rule, rate = _RULES[self.rule], self.resolved_learning_rate
         if self.halve_learning_rate_every is not None:
             rate = math.ldexp(rate, -(generation // self.halve_learning_rate_every))
-        return rule(OPTIMIZERS[self.optimizer], rate, self.epsilon, self.decay, storage)
+        constants = (OPTIMIZERS[self.optimizer], rate, self.epsilon, self.decay, storage)
+        return Satr(*constants, SatrOptions(**self.rule_options)) if rule is Satr else rule(*constants)
 
     def build_weight_rule(self, seed: int | None = None) -> WeightRule:
         """The rule that keeps weights, for this task; `seed` replaces the experiment's."""
@@ -439,8 +451,8 @@ class Experiment(_Fields):
 
     @property
     def resolved_learning_rate(self) -> float:
-        """`learning_rate`; `auto` is 0.5·√N for sgd (a tenth for momentum, 0.15 for adam), four times that for the rule
-        hedonistic, over the task's return scale for transforms that keep the scale of the reward. Rules that keep
+        """`learning_rate`; `auto` is 0.5·√N for sgd (a tenth for momentum, 0.15 for adam), four times that for the rules
+        hedonistic and satr, over the task's return scale for transforms that keep the scale of the reward. Rules that keep
         weights have a rate of their own."""
         if self.learning_rate != "auto":
             return self.learning_rate
@@ -455,14 +467,14 @@ class Experiment(_Fields):
 def no_release(rule: str) -> ExperimentError:
     """A rule that keeps weights was asked for what only release probabilities can give."""
     return ExperimentError(
-        f"rule {rule}: keeps weights, no release probabilities; use a run of rule rsrp or hedonistic for this"
+        f"rule {rule}: keeps weights, no release probabilities; use a run of rule rsrp, hedonistic or satr for this"
     )
 
 
 def of_use(rule: str) -> frozenset[str]:
     """Names of the settings that a rule has a use for, on some task."""
-    kept = WEIGHT_RULES.get(rule)
-    return frozenset({*_OF_WEIGHT_RULES, *kept.settings} if kept else _Fields.model_fields.keys() - {"rule_options"})
+    kept, without = WEIGHT_RULES.get(rule), set() if rule in _OPTIONS else {"rule_options"}
+    return frozenset({*_OF_WEIGHT_RULES, *kept.settings} if kept else _Fields.model_fields.keys() - without)
 
 
 def _whole_options(rule: str, start: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -471,9 +483,9 @@ def _whole_options(rule: str, start: Mapping[str, Any], settings: Mapping[str, A
     if not isinstance(given, Mapping):
         raise ExperimentError(f"rule_options: {given!r} — must hold settings, such as {{noise: 0.1}}")
     try:
-        return WEIGHT_RULES[rule].Options(**{**known, **given}).model_dump()
+        return _OPTIONS[rule](**{**known, **given}).model_dump()
     except ValidationError as error:
-        raise ExperimentError(_explain(error, WEIGHT_RULES[rule].Options, "rule_options.")) from None
+        raise ExperimentError(_explain(error, _OPTIONS[rule], "rule_options.")) from None
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -308,7 +308,7 @@ def test_the_expected_step_is_the_gradient_of_the_expected_reward(kind, natural)
     np.testing.assert_allclose(moved[0], 1e-4 * (metric * (1 if natural else metric) * slope)[0], rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["rsrp", "hedonistic"])
+@pytest.mark.parametrize("name", ["rsrp", "hedonistic", "satr"])
 def test_every_rule_learns(name):
     """Twelve generations of CartPole; with the update zeroed nothing changes."""
     result = train(Experiment(rule=name, population=64, generations=12, evaluation_episodes=32, evaluate_every=12))

@@ -24,6 +24,7 @@ VARIANTS = {
     "zero_mean": {"reward_transform": "zero_mean"},
     "reservoir": {"reservoir": True},
     "decay": {"decay": 0.1},
+    "satr": {"rule": "satr"},
 }
 #: On Windows and macOS a test that sends signals would say little.
 needs_signals = pytest.mark.skipif(sys.platform != "linux", reason="sends POSIX signals")

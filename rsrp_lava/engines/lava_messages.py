@@ -46,7 +46,7 @@ def unpack_update(vector: np.ndarray, shape: tuple[int, int], rule: Rsrp) -> Upd
     """Inverse of `pack_update`."""
     size = shape[0] * shape[1]
     slots, first = {}, size
-    for name, slot in rule.optimizer.start(shape).items():
+    for name, slot in rule.start(shape).items():
         slots[name] = vector[first : first + slot.size].reshape(slot.shape)
         first += slot.size
     return Update(vector[:size].reshape(shape).astype(np.float32), slots, int(vector[-2]), int(vector[-1]))

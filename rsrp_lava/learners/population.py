@@ -42,7 +42,7 @@ class State:
         network, rule = experiment.build_network(), experiment.build_rule()
         frozen = {p.name: reservoir_release(p, experiment.seed) for p in network.projections if not p.plastic}
         probabilities = network.initial_probabilities(frozen)
-        optimizer = {p.name: rule.optimizer.start((p.n_pre, p.n_post)) for p in network.projections if p.plastic}
+        optimizer = {p.name: rule.start((p.n_pre, p.n_post)) for p in network.projections if p.plastic}
         return cls(0, probabilities, optimizer, Normaliser.start(network.n_observed))
 
     def to_checkpoint(self, experiment: Experiment) -> Checkpoint:

@@ -11,7 +11,7 @@ import numpy as np
 from rsrp_lava.kernels.credit import BLOCK_WORDS, sum_credit, sum_stored_credit
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import thresholds
-from rsrp_lava.learning.optimizers import Optimizer, OptimizerState
+from rsrp_lava.learning.optimizers import OPTIMIZERS, Optimizer, OptimizerState
 from rsrp_lava.learning.storage import FLOAT32, Storage
 from rsrp_lava.learning.transforms import Broadcast
 
@@ -96,12 +96,24 @@ class Rsrp:
 
     #: The automatic learning rate is the optimizer's times this.
     automatic_factor: ClassVar[float] = 1.0
+    #: Optimizers it goes with.
+    optimizers: ClassVar[tuple[str, ...]] = tuple(OPTIMIZERS)
 
     optimizer: Optimizer
     learning_rate: float
     epsilon: float
     decay: float
     storage: Storage = FLOAT32
+
+    def start(self, shape: tuple[int, ...]) -> OptimizerState:
+        """What `step` remembers of one projection of this shape (n_pre, n_post), before the first generation."""
+        return self.optimizer.start(shape)
+
+    def step(
+        self, rho: np.ndarray, gradient: np.ndarray, broadcast: Broadcast, state: OptimizerState
+    ) -> tuple[np.ndarray, OptimizerState]:
+        """step(g), to be multiplied by η, and the next state; ρ and g are float64, of the projection's shape."""
+        return self.optimizer.step(gradient, state)
 
     def moved(self, rho: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """Where the step leads from ρ, before clipping and storing; all float64, of one shape."""
@@ -126,8 +138,9 @@ class Rsrp:
         Equal rewards under `centered_rank` leave `probability` unchanged, bit for bit (plain gradient, no decay).
         """
         gradient = credit * (broadcast.scale / len(broadcast.units))
-        direction, state = self.optimizer.step(gradient, state)
-        rho = self.moved(probability.astype(np.float64), direction)
+        rho = probability.astype(np.float64)
+        direction, state = self.step(rho, gradient, broadcast, state)
+        rho = self.moved(rho, direction)
         epsilon = np.float32(self.epsilon)
         if self.storage.p_bits is None:
             new = np.clip(rho.astype(np.float32), epsilon, np.float32(1) - epsilon)
