@@ -34,7 +34,15 @@ from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
 from rsrp_lava.runs import load_run, map_run
 from rsrp_lava.runs import plot as plot_runs
-from rsrp_lava.studies import AXES, STUDIES, ClassifyingOptions, ComparisonOptions, QuantizationOptions, StudyResult
+from rsrp_lava.studies import (
+    AXES,
+    STUDIES,
+    ClassifyingOptions,
+    ComparisonOptions,
+    QuantizationOptions,
+    RobustnessOptions,
+    StudyResult,
+)
 from rsrp_lava.studies import study as run_study
 from rsrp_lava.training import Result
 from rsrp_lava.training import train as train_experiment
@@ -141,6 +149,8 @@ def train(
     on_error: Annotated[str | None, _environment("on_error", "fail|worst_rank")] = None,
     compiled: Annotated[bool | None, _environment("compiled", "", "--compiled/--no-compiled")] = None,
     worker_memory_mib: Annotated[str | None, _environment("worker_memory_mib", "integer")] = None,
+    observation_noise: Annotated[str | None, _environment("observation_noise", "number")] = None,
+    body: Annotated[list[str] | None, _environment("body", "name=factor")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
@@ -194,6 +204,8 @@ def train(
         "on_error": on_error,
         "compiled": compiled,
         "worker_memory_mib": worker_memory_mib,
+        "observation_noise": observation_noise,
+        "body": _pairs("--body", body),
     }
     for section, values in (("layers", layers), ("environment", environment)):
         if any(value is not None for value in values.values()):
@@ -237,7 +249,8 @@ def _pairs(option: str, pairs: list[str] | None) -> dict[str, Any] | None:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            example = "learning_storage.p_bits=4" if option == "--profile-overrides" else "gravity=9.8"
+            examples = {"--profile-overrides": "learning_storage.p_bits=4", "--body": "pole_length=2"}
+            example = examples.get(option, "gravity=9.8")
             raise ExperimentError(f"{option} {pair}: must be NAME=VALUE, as {example}")
         try:
             values[name] = parse_yaml(value)
@@ -542,6 +555,49 @@ _classifier_study("samples", AXES["samples"], "mnist --populations 128,512 --bat
 _classifier_study("rewards", AXES["rewards"], "mnist --population 1024 --generations 500 -o studies/rewards")
 _classifier_study("transforms", AXES["transforms"], "digits --seeds 3 -o studies/transforms")
 _classifier_study("ei", AXES["ei"], "mnist --ei none,1:1,'1:1 mirrored' -o studies/ei")
+
+
+@study_app.command(
+    help=f"Study {STUDIES['robustness']}.",
+    epilog="Examples:\n\n"
+    "`rsrp-lava study robustness runs/rsrp0 runs/rsrp1 runs/es0 -o studies/robust`\n\n"
+    "`rsrp-lava study robustness runs/rsrp0 --perturbations knock_out,body.pole_length --body 0.5,2 -o studies/robust`",
+)
+def robustness(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; new or empty, unless --resume.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders, all of one task; a resumed study knows them.")
+    ] = None,
+    perturbations: Annotated[str | None, _axis("perturbations", RobustnessOptions)] = None,
+    input_noise: Annotated[str | None, _axis("input_noise", RobustnessOptions)] = None,
+    weight_noise: Annotated[str | None, _axis("weight_noise", RobustnessOptions)] = None,
+    parameter_noise: Annotated[str | None, _axis("parameter_noise", RobustnessOptions)] = None,
+    knock_out: Annotated[str | None, _axis("knock_out", RobustnessOptions)] = None,
+    body: Annotated[str | None, _axis("body", RobustnessOptions)] = None,
+    episodes: Annotated[int | None, _axis("episodes", RobustnessOptions)] = None,
+    draws: Annotated[int | None, _axis("draws", RobustnessOptions)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
+    threads: Annotated[int | None, _THREADS] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    result = run_study(
+        "robustness",
+        None,
+        output,
+        resume=resume,
+        threads=threads,
+        progress=True,
+        runs=[str(run) for run in runs] if runs else None,
+        perturbations=perturbations,
+        input_noise=input_noise,
+        weight_noise=weight_noise,
+        parameter_noise=parameter_noise,
+        knock_out=knock_out,
+        body=body,
+        episodes=episodes,
+        draws=draws,
+    )
+    _report_study("robustness", result, as_json)
 
 
 @app.command(epilog="Example: `rsrp-lava compare cartpole --rules rsrp,hedonistic --seeds 5 -o studies/rules`")

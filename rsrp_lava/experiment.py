@@ -376,7 +376,9 @@ class Experiment(_Fields):
         """What tells this experiment from others of its task, for the legend of a picture (without the seed)."""
         rate = self.learning_rate if self.learning_rate == "auto" else f"{self.learning_rate:g}"
         if self.weight_rule is not None:
-            return ", ".join([self.rule, f"{self.population} episodes", f"rate {rate}", *self._changed_options()])
+            disturbed = [f"{name} = {value}" for name, value in _flat(self.environment.disturbed).items()]
+            parts = [self.rule, f"{self.population} episodes", f"rate {rate}", *self._changed_options(), *disturbed]
+            return ", ".join(parts)
         parts = [f"N = {self.population}", f"{self.optimizer} {rate}"]
         if self.halve_learning_rate_every is not None:
             parts.append(f"halved every {self.halve_learning_rate_every}")
@@ -423,7 +425,7 @@ class Experiment(_Fields):
         task = self.build_task()
         self.spiking_network(what)
         if isinstance(task, ClassifyTask):
-            return picture_episodes(task, load_data(self.task, self.data))
+            return picture_episodes(task, load_data(self.task, self.data, task.test_noise))
         return self.compiled_task(what)
 
     def build_rule(self, generation: int = 0) -> Rsrp:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,16 @@ class TaskState:
 
     values: np.ndarray  #: float64, shape (state_size,)
     held: object = None
+
+
+@dataclass(frozen=True)
+class Body:
+    """Constants of a task's body that can be changed."""
+
+    #: By name, each with its usual value and unit, for people: {"gravity": "9.8 m/s²"}.
+    usual: Mapping[str, str]
+    #: The task with these constants (all of `usual`) times a factor.
+    change: Callable[[EpisodeTask, Mapping[str, float]], EpisodeTask]
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,8 @@ class EpisodeTask:
     shared_starts: bool = False
     #: Makes a state that is more than numbers (tasks/bodies.py); None: zeros, all of the task.
     simulation: Callable[[], TaskState] | None = None
+    #: Constants of its body that can be changed; None: it has none.
+    body: Body | None = field(default=None, repr=False, compare=False)
 
     def open_state(self) -> TaskState:
         """A state for the episodes of one thread."""
@@ -92,6 +104,8 @@ class ClassifyTask:
     #: Accuracy and rewards are parts of 1.
     return_scale: float = 1.0
     perfect_return: float | None = 1.0
+    #: σ of Gaussian noise on the test images, as a part of the range of a pixel.
+    test_noise: float = 0.0
 
 
 Task = EpisodeTask | GymTask | ClassifyTask

@@ -21,10 +21,11 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numba import njit
@@ -43,7 +44,7 @@ from rsrp_lava.kernels.mujoco import (
     mj_step,
 )
 from rsrp_lava.tasks.actions import first_largest, in_range
-from rsrp_lava.tasks.base import EpisodeTask, TaskState
+from rsrp_lava.tasks.base import Body, EpisodeTask, TaskState
 
 #: Arrays of mjData that kernels read, by their place in a simulation; then those of the model and the start.
 _OF_DATA = (
@@ -61,6 +62,8 @@ _OF_DATA = (
 QPOS, QVEL, CTRL, CINERT, CVEL, QFRC_ACTUATOR, QFRC_CONSTRAINT, CFRC_EXT, XIPOS, SITE_XPOS = range(len(_OF_DATA))
 BODY_MASS, START_QPOS, START_QVEL, CTRL_RANGE = range(len(_OF_DATA), len(_OF_DATA) + 4)
 _STATE_SIZE = FIRST_ARRAY + CTRL_RANGE + 1
+#: Constants that can be changed in every body, each with its usual value.
+_OF_EVERY_BODY = {"gravity": "9.81 m/s²", "motor_strength": "its own"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class _Body:
     observe: Callable[[Any], tuple[Any, int]]  #: sizes → compiled function, and how many numbers it writes
     reward: Callable[[Any], Any]  #: sizes → compiled function (simulation, place before, Σ a²) → reward, ended
     place: Callable[[Any], Any]  #: sizes → compiled function (simulation) → where the body is, in m
+    #: Constants that can be changed besides those that every body has, each with its usual value.
+    constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,7 @@ _BODIES = {
         _observe_state(0, np.inf),
         _reward_pendulum,
         _first_joint,
+        {"pole_length": "0.6 m", "pole_radius": "0.049 m"},
     ),
     "InvertedDoublePendulum-v5": _Body(
         "inverted_double_pendulum.xml",
@@ -340,7 +346,19 @@ def get_body(id: str) -> EpisodeTask | None:
         gymnasium_id=id,
         samples_per_piece=1,
         simulation=functools.partial(_open, model),
+        body=Body({**_OF_EVERY_BODY, **body.constants}, functools.partial(_changed, id, body.xml)),
     )
+
+
+def _changed(id: str, xml: str, task: EpisodeTask, factors: Mapping[str, float]) -> EpisodeTask:
+    """The task with a model of its own; sizes are the same, and so is everything compiled."""
+    model = _changed_model(id, xml, tuple(factors.items()))
+    return dataclasses.replace(task, simulation=functools.partial(_open, model))
+
+
+@functools.lru_cache(maxsize=64)
+def _changed_model(id: str, xml: str, factors: tuple[tuple[str, float], ...]) -> Any:
+    return _load(id, xml, dict(factors))
 
 
 FIVE_FORCES = "inverted_pendulum_five"
@@ -380,8 +398,8 @@ def five_forces() -> EpisodeTask:
     )
 
 
-def _load(id: str, xml: str) -> Any:
-    """The model, and its library known to the compiler."""
+def _load(id: str, xml: str, factors: Mapping[str, float] | None = None) -> Any:
+    """The model, with constants times these factors, and its library known to the compiler."""
     import ctypes
 
     import gymnasium
@@ -403,7 +421,24 @@ def _load(id: str, xml: str) -> Any:
         raise ExperimentError(f"task gym:{id}: MuJoCo's library is not in {folder}; reinstall mujoco, or use --no-compiled")
     connect(ctypes.CDLL(str(library)))
     assets = Path(gymnasium.envs.mujoco.__file__).parent / "assets"
-    return mujoco.MjModel.from_xml_path(str(assets / xml))
+    if factors is None:
+        return mujoco.MjModel.from_xml_path(str(assets / xml))
+    model = mujoco.MjModel.from_xml_string(_with_pole((assets / xml).read_text("utf-8"), factors))
+    model.opt.gravity[:] *= factors["gravity"]
+    model.actuator_gear[:] *= factors["motor_strength"]
+    return model
+
+
+def _with_pole(xml: str, factors: Mapping[str, float]) -> str:
+    """The model's text, with another pole of the inverted pendulum; mass and inertia follow from it at the same density."""
+    if "pole_length" not in factors:
+        return xml
+    tree = ElementTree.fromstring(xml)
+    pole = tree.find(".//geom[@name='cpole']")
+    assert pole is not None
+    for attribute, factor in (("fromto", factors["pole_length"]), ("size", factors["pole_radius"])):
+        pole.set(attribute, " ".join(repr(float(number) * factor) for number in pole.attrib[attribute].split()))
+    return ElementTree.tostring(tree, encoding="unicode")
 
 
 def _open(model: Any) -> TaskState:

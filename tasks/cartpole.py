@@ -18,16 +18,20 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.tasks.base import EpisodeTask
+from rsrp_lava.tasks.changes import Constant, body_of, values_of
 
-_GRAVITY = 9.8
-_POLE_MASS = 0.1
-_TOTAL_MASS = _POLE_MASS + 1.0
-_HALF_LENGTH = 0.5
-_POLE_MASS_LENGTH = _POLE_MASS * _HALF_LENGTH
-_FORCE = 10.0
+_BODY = {
+    "gravity": Constant(9.8, "m/s²"),
+    "cart_mass": Constant(1.0, "kg"),
+    "pole_mass": Constant(0.1, "kg"),
+    "pole_length": Constant(1.0, "m"),
+    "force": Constant(10.0, "N"),
+}
+_USUAL_BODY = values_of(_BODY)
 _TIME_STEP_S = 0.02
 _MAX_ANGLE = 12 * 2 * math.pi / 360
 _MAX_POSITION = 2.4
@@ -47,18 +51,20 @@ def observe(state, observation):
         observation[k] = np.float32(state[k])
 
 
-@kernel
-def step(state, output):
-    """Push right if the output is positive, else left; one Euler step of 20 ms."""
+@njit(nogil=True, error_model="numpy")
+def _advance(state, output, body):
+    """One Euler step of 20 ms with these constants, in the order of `_BODY`."""
+    gravity, cart_mass, pole_mass, half_length, push = body[0], body[1], body[2], 0.5 * body[3], body[4]
+    total_mass, pole_mass_length = pole_mass + cart_mass, pole_mass * half_length
     x, x_dot, theta, theta_dot = state[0], state[1], state[2], state[3]
-    force = _FORCE if output[0] > 0 else -_FORCE
+    force = push if output[0] > 0 else -push
     cos_theta = math.cos(theta)
     sin_theta = math.sin(theta)
-    temp = (force + _POLE_MASS_LENGTH * (theta_dot * theta_dot) * sin_theta) / _TOTAL_MASS
-    theta_acc = (_GRAVITY * sin_theta - cos_theta * temp) / (
-        _HALF_LENGTH * (4.0 / 3.0 - _POLE_MASS * (cos_theta * cos_theta) / _TOTAL_MASS)
+    temp = (force + pole_mass_length * (theta_dot * theta_dot) * sin_theta) / total_mass
+    theta_acc = (gravity * sin_theta - cos_theta * temp) / (
+        half_length * (4.0 / 3.0 - pole_mass * (cos_theta * cos_theta) / total_mass)
     )
-    x_acc = temp - _POLE_MASS_LENGTH * theta_acc * cos_theta / _TOTAL_MASS
+    x_acc = temp - pole_mass_length * theta_acc * cos_theta / total_mass
     x = x + _TIME_STEP_S * x_dot
     x_dot = x_dot + _TIME_STEP_S * x_acc
     theta = theta + _TIME_STEP_S * theta_dot
@@ -66,6 +72,18 @@ def step(state, output):
     state[0], state[1], state[2], state[3] = x, x_dot, theta, theta_dot
     ended = x < -_MAX_POSITION or x > _MAX_POSITION or theta < -_MAX_ANGLE or theta > _MAX_ANGLE
     return 1.0, ended
+
+
+@kernel
+def step(state, output):
+    """Push right if the output is positive, else left; one Euler step of 20 ms."""
+    return _advance(state, output, _USUAL_BODY)
+
+
+@kernel
+def step_changed(state, output):
+    """The same with a changed body, whose constants are in the state."""
+    return _advance(state, output, state[4:])
 
 
 TASK = EpisodeTask(
@@ -83,4 +101,5 @@ TASK = EpisodeTask(
     step=step,
     n_actions=2,
     gymnasium_id="CartPole-v1",
+    body=body_of(_BODY, step_changed),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsrp_lava.errors import refuse_bool
+
+#: Options that disturb an episode (tasks/changes.py).
+DISTURBING = ("observation_noise", "body")
 
 
 class WrapperOptions(BaseModel):
@@ -19,7 +22,11 @@ class WrapperOptions(BaseModel):
 
 
 class EnvironmentOptions(BaseModel):
-    """What a task with episodes may be told; `kwargs`, `wrappers`, `on_error` and what follows are for `gym:` tasks."""
+    """What a task with episodes may be told.
+
+    `kwargs`, `wrappers`, `on_error`, `compiled` and `worker_memory_mib` are for `gym:` tasks; `observation_noise` and `body`
+    for tasks whose episodes are compiled; the noise also for test images.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,11 +44,39 @@ class EnvironmentOptions(BaseModel):
     worker_memory_mib: int = Field(
         4096, ge=1, le=2**20, description="memory an environment's process may grow by until it is started anew"
     )
+    observation_noise: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="standard deviation of Gaussian noise on observations, in their units (test images: of a pixel's range)",
+    )
+    body: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="factors of constants of the task's body, pole_length=2; repeatable"
+    )
 
-    _no_bool = field_validator("max_steps", "episodes_per_sample", "worker_memory_mib", mode="before")(refuse_bool)
+    _no_bool = field_validator("max_steps", "episodes_per_sample", "worker_memory_mib", "observation_noise", mode="before")(
+        refuse_bool
+    )
+
+    @field_validator("body")
+    @classmethod
+    def _changed(cls, value: dict[str, float]) -> dict[str, float]:
+        """A factor of 1 changes nothing."""
+        return {name: factor for name, factor in sorted(value.items()) if factor != 1}
 
     @property
     def deciding(self) -> dict[str, Any]:
         """The settings that decide what is learned, as far as they are not the default."""
         usual, mine = EnvironmentOptions().model_dump(), self.model_dump()
         return {name: value for name, value in mine.items() if value != usual[name] and name != "worker_memory_mib"}
+
+    @property
+    def disturbed(self) -> dict[str, Any]:
+        """Of these, what makes the task another one than its compiled functions alone: noise and a changed body."""
+        return {name: value for name, value in self.deciding.items() if name in DISTURBING}
+
+    def undisturbed(self) -> EnvironmentOptions:
+        """The same without noise and with the usual body."""
+        return self.model_copy(
+            update={name: type(self).model_fields[name].get_default(call_default_factory=True) for name in DISTURBING}
+        )

@@ -18,13 +18,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.tasks.actions import first_largest
 from rsrp_lava.tasks.base import EpisodeTask
+from rsrp_lava.tasks.changes import Constant, body_of, values_of
 
-_GRAVITY = 0.0025
-_ACCELERATION = 0.001
+GRAVITY = Constant(0.0025, "m/step²")
+_BODY = {"gravity": GRAVITY, "force": Constant(0.001, "m/step²")}
+_USUAL_BODY = values_of(_BODY)
 _MIN_POSITION = -1.2
 _MAX_POSITION = 0.6
 _MAX_SPEED = 0.07
@@ -48,9 +51,9 @@ def observe(state, observation):
 
 
 @kernel
-def drive(position, velocity, acceleration):
+def drive(position, velocity, acceleration, gravity):
     """Position and velocity one step later, if the engine gives this acceleration; the left wall stops the car."""
-    velocity += acceleration - _GRAVITY * math.cos(3 * position)
+    velocity += acceleration - gravity * math.cos(3 * position)
     velocity = min(max(velocity, -_MAX_SPEED), _MAX_SPEED)
     position = min(max(position + velocity, _MIN_POSITION), _MAX_POSITION)
     if position == _MIN_POSITION and velocity < 0:
@@ -58,11 +61,23 @@ def drive(position, velocity, acceleration):
     return position, velocity
 
 
+@njit(nogil=True, error_model="numpy")
+def _advance(state, output, body):
+    """One step with these constants, in the order of `_BODY`."""
+    state[0], state[1] = drive(state[0], state[1], (first_largest(output) - 1) * body[1], body[0])
+    return -1.0, state[0] >= _GOAL and state[1] >= 0
+
+
 @kernel
 def step(state, output):
     """Accelerate by −1, 0 or 1 times 0.001 m a step²."""
-    state[0], state[1] = drive(state[0], state[1], (first_largest(output) - 1) * _ACCELERATION)
-    return -1.0, state[0] >= _GOAL and state[1] >= 0
+    return _advance(state, output, _USUAL_BODY)
+
+
+@kernel
+def step_changed(state, output):
+    """The same with a changed body, whose constants are in the state."""
+    return _advance(state, output, state[2:])
 
 
 TASK = EpisodeTask(
@@ -79,4 +94,5 @@ TASK = EpisodeTask(
     step=step,
     n_actions=3,
     gymnasium_id="MountainCar-v0",
+    body=body_of(_BODY, step_changed),
 )

@@ -17,26 +17,41 @@ Under NumPy 2 Gymnasium's own arithmetic is partly float32, because there a floa
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.tasks.actions import in_range
 from rsrp_lava.tasks.base import EpisodeTask
-from rsrp_lava.tasks.mountain_car import drive, observe, reset
+from rsrp_lava.tasks.changes import Constant, body_of, values_of
+from rsrp_lava.tasks.mountain_car import GRAVITY, drive, observe, reset
 
-_POWER = 0.0015
+_BODY = {"gravity": GRAVITY, "force": Constant(0.0015, "m/step²")}
+_USUAL_BODY = values_of(_BODY)
 _GOAL = 0.45
 _GOAL_REWARD = 100.0
 _COST_OF_FORCE = 0.1
 
 
-@kernel
-def step(state, output):
-    """Accelerate by the force times 0.0015 m a step²; the goal counts before the state is rounded."""
+@njit(nogil=True, error_model="numpy")
+def _advance(state, output, body):
+    """One step with these constants, in the order of `_BODY`; the goal counts before the state is rounded."""
     force = np.float64(in_range(output[0], -1.0, 1.0))
-    position, velocity = drive(state[0], state[1], force * _POWER)
+    position, velocity = drive(state[0], state[1], force * body[1], body[0])
     state[0], state[1] = np.float32(position), np.float32(velocity)
     ended = position >= _GOAL and velocity >= 0
     return (_GOAL_REWARD if ended else 0.0) - force * force * _COST_OF_FORCE, ended
+
+
+@kernel
+def step(state, output):
+    """Accelerate by the force times 0.0015 m a step²."""
+    return _advance(state, output, _USUAL_BODY)
+
+
+@kernel
+def step_changed(state, output):
+    """The same with a changed body, whose constants are in the state."""
+    return _advance(state, output, state[2:])
 
 
 TASK = EpisodeTask(
@@ -53,4 +68,5 @@ TASK = EpisodeTask(
     step=step,
     action_range=(-1.0, 1.0),
     gymnasium_id="MountainCarContinuous-v0",
+    body=body_of(_BODY, step_changed),
 )

@@ -19,15 +19,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 
 from rsrp_lava.kernels.c_library import power
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.tasks.actions import in_range
 from rsrp_lava.tasks.base import EpisodeTask
+from rsrp_lava.tasks.changes import Constant, body_of, values_of
 
-_GRAVITY = 10.0
-_MASS = 1.0
-_LENGTH = 1.0
+_BODY = {"gravity": Constant(10.0, "m/s²"), "mass": Constant(1.0, "kg"), "length": Constant(1.0, "m")}
+_USUAL_BODY = values_of(_BODY)
 _TIME_STEP_S = 0.05
 _MAX_SPEED = 8.0
 _MAX_TORQUE = 2.0
@@ -50,19 +51,32 @@ def observe(state, observation):
     observation[2] = np.float32(state[1])
 
 
-@kernel
-def step(state, output):
-    """Apply the torque; one semi-implicit Euler step of 50 ms."""
+@njit(nogil=True, error_model="numpy")
+def _advance(state, output, body):
+    """One semi-implicit Euler step of 50 ms with these constants, in the order of `_BODY`."""
+    gravity, mass, length = body[0], body[1], body[2]
     theta, theta_dot = state[0], state[1]
     torque = np.float64(in_range(output[0], -_MAX_TORQUE, _MAX_TORQUE))
     angle = (theta + math.pi) % (2 * math.pi) - math.pi
     cost = power(angle, 2.0) + 0.1 * power(theta_dot, 2.0) + 0.001 * (torque * torque)
     theta_dot = theta_dot + _TIME_STEP_S * (
-        3 * _GRAVITY / (2 * _LENGTH) * math.sin(theta) + 3.0 / (_MASS * (_LENGTH * _LENGTH)) * torque
+        3 * gravity / (2 * length) * math.sin(theta) + 3.0 / (mass * (length * length)) * torque
     )
     theta_dot = min(max(theta_dot, -_MAX_SPEED), _MAX_SPEED)
     state[0], state[1] = theta + theta_dot * _TIME_STEP_S, theta_dot
     return -cost, False
+
+
+@kernel
+def step(state, output):
+    """Apply the torque; one semi-implicit Euler step of 50 ms."""
+    return _advance(state, output, _USUAL_BODY)
+
+
+@kernel
+def step_changed(state, output):
+    """The same with a changed body, whose constants are in the state."""
+    return _advance(state, output, state[2:])
 
 
 TASK = EpisodeTask(
@@ -79,4 +93,5 @@ TASK = EpisodeTask(
     step=step,
     action_range=(-_MAX_TORQUE, _MAX_TORQUE),
     gymnasium_id="Pendulum-v1",
+    body=body_of(_BODY, step_changed),
 )

@@ -23,7 +23,8 @@ from rsrp_lava.tasks import (
     reaching,
 )
 from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, Task
-from rsrp_lava.tasks.environment import EnvironmentOptions
+from rsrp_lava.tasks.changes import with_body, with_noise
+from rsrp_lava.tasks.environment import DISTURBING, EnvironmentOptions
 
 USUAL = EnvironmentOptions()
 _EPISODES = (
@@ -65,6 +66,8 @@ def get_task(name: str, options: EnvironmentOptions = USUAL) -> Task:
 
 def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL) -> EpisodeTask:
     """The task of that name, for `what`, which needs compiled episodes; `ExperimentError` if it has none."""
+    for option in options.disturbed:
+        raise ExperimentError(f"environment.{option}: {what} plays {name} as it is; leave {option} out")
     task = get_task(name, options)
     if not isinstance(task, EpisodeTask) or task.simulation:
         compiled = ", ".join(sorted(known.name for known in _EPISODES))
@@ -73,14 +76,17 @@ def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL)
 
 
 def _refuse_options(name: str, task: Task, options: EnvironmentOptions) -> None:
-    known = () if isinstance(task, ClassifyTask) else ("max_steps", "episodes_per_sample", "starts")
+    of_images = isinstance(task, ClassifyTask)
+    known = ("observation_noise",) if of_images else ("max_steps", "episodes_per_sample", "starts", *DISTURBING)
     for option in type(options).model_fields:
         if option not in known and getattr(options, option) != getattr(USUAL, option):
-            of = "gym: tasks" if known else "tasks with episodes"
+            of = "tasks with episodes" if of_images else "gym: tasks"
             raise ExperimentError(f"environment.{option}: is for {of}, not {name}; leave it out")
 
 
 def _played_as(task: Task, options: EnvironmentOptions) -> Task:
+    if isinstance(task, ClassifyTask):
+        return dataclasses.replace(task, test_noise=options.observation_noise) if options.observation_noise else task
     if not isinstance(task, EpisodeTask):
         return task
     changed: dict[str, Any] = {}
@@ -88,13 +94,21 @@ def _played_as(task: Task, options: EnvironmentOptions) -> Task:
         changed |= {"max_steps": options.max_steps, "perfect_return": None}
     if options.starts == "shared":
         changed |= {"shared_starts": True}
-    return dataclasses.replace(task, **changed) if changed else task
+    played = dataclasses.replace(task, **changed) if changed else task
+    return with_noise(with_body(played, options.body), options.observation_noise)
 
 
 def _gym_task(id: str, options: EnvironmentOptions) -> Task:
     """The compiled twin of an environment as Gymnasium has registered it, or the environment itself."""
     twin = None if options.kwargs or options.wrappers or not options.compiled else compiled_twin(id)
-    return _played_as(twin, options) if twin else gym.describe(id, options)
+    if twin:
+        return _played_as(twin, options)
+    for option in options.disturbed:
+        raise ExperimentError(
+            f"environment.{option}: is for episodes that are compiled, and gym:{id} is stepped in Python here; leave it "
+            "out, or change the environment by its kwargs and wrappers"
+        )
+    return gym.describe(id, options)
 
 
 def compiled_twin(id: str) -> EpisodeTask | None:

@@ -40,6 +40,9 @@ FIRST_RATES = 5010
 CIRCUIT_SPIKES = 5011
 #: Of tasks that draw at every step: their key is a number drawn at the start of the episode.
 SLIP = 5010
+#: Noise on observations (its key is a number drawn at the start of the episode), and what a study does to synapses.
+OBSERVATION_NOISE = 7000
+PERTURBATION = 7001
 #: Added to MEMBRANE, TASK and the streams of rules for evaluation episodes: they never share a number with training.
 EVALUATION = 1000
 

@@ -94,6 +94,10 @@ class WeightRule(ABC):
     def evaluate(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """Play episodes as well as is known, without exploring; nothing changes. Their starts are of phase EVALUATION."""
 
+    def restore(self, memory: Memory) -> None:
+        """Bring weights that were changed from outside back to where the rule keeps them, in place. Here: anywhere."""
+        return
+
 
 def size_of_weights(memory: Memory) -> dict[str, float]:
     """What a rule shows of itself if it has nothing better: the root mean square of all it has learned."""

@@ -40,7 +40,7 @@ class PictureRule(WeightRule):
     @functools.cached_property
     def data(self) -> DataSet:
         """The images."""
-        return load_data(self.task.name, self.problem.data)
+        return load_data(self.task.name, self.problem.data, self.task.test_noise)
 
     @property
     @abstractmethod

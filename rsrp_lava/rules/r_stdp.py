@@ -514,6 +514,11 @@ class RStdp(EpisodeRule):
             "seen": np.zeros((3, n_observed)),
         }
 
+    def restore(self, memory: Memory) -> None:
+        """See `rules.base.WeightRule.restore`: within the limits."""
+        motor = memory["weights/motor"]
+        np.clip(motor, self.options.weight_min, self.options.weight_max, out=motor)
+
     def parts(self, memory: Memory) -> tuple:
         """See `EpisodeRule`."""
         return tuple(memory[name] for name in ("weights/motor", "hidden", "expected", "seen"))

@@ -459,7 +459,7 @@ class Stdp(WeightRule):
     @property
     def data(self) -> DataSet:
         """The images, read once."""
-        return load_data(self.task.name, self.problem.data)
+        return load_data(self.task.name, self.problem.data, self.task.test_noise)
 
     @property
     def constants(self) -> Constants:

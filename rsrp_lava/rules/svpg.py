@@ -307,6 +307,11 @@ class _Net:
             memory |= {f"critic/{name}": array for name, array in critic._asdict().items()}
         return memory
 
+    def restore(self, memory: Memory) -> None:
+        """Synapses between units: those there are, both directions as the first of them."""
+        upper = np.triu(memory["weights/recurrent"])
+        memory["weights/recurrent"][:] = np.where(self.connected, upper + upper.T, 0.0)
+
     def circuits(self, memory: Memory) -> Circuits:
         """What was learned."""
         return Circuits(memory["weights/recurrent"], memory["weights/input"], memory["weights/bias"], self.bounds)
@@ -476,3 +481,7 @@ class Svpg(WeightRule):
     def evaluate(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """See `rules.base.WeightRule.evaluate`."""
         return self._rule.evaluate(memory, generation, episodes, threads)
+
+    def restore(self, memory: Memory) -> None:
+        """See `rules.base.WeightRule.restore`."""
+        self._rule.net.restore(memory)

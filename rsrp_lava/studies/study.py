@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from rsrp_lava.studies import (
     comparison_report,
     quantization,
     quantization_report,
+    robustness,
+    robustness_report,
 )
 from rsrp_lava.studies.runner import RUNS, Cell, Progress, Row, StudyFolder, read_study, run_cells, to_csv
 
@@ -29,6 +32,7 @@ STUDIES = {
     "transforms": "what becomes of rewards before they are broadcast",
     "ei": "weights of ±1 beside excitatory and inhibitory neurons",
     "compare": "learning rules side by side",
+    "robustness": "how well finished runs stand noise, damage and another body",
 }
 
 RESULTS, CURVES, HISTOGRAMS, REPORT = "results.csv", "curves.csv", "histograms.csv", "report.md"
@@ -60,14 +64,14 @@ def study(
     Parameters
     ----------
     name : one of STUDIES
-    task : what is learned; a resumed study knows it
+    task : what is learned; a resumed study knows it, and a study of robustness has it from its `runs`
     output : folder to write; must not exist or be empty, unless `resume`
     resume : go on with the study in `output`: what is finished there is not computed again. Options that are not given are
         those it was started with; others may widen or narrow it
     threads : processors to use; the numbers do not depend on it
     progress : called with a `runner.Done` after every generation and cell; True draws progress on the terminal
-    options : of the study (`QuantizationOptions`, `ClassifyingOptions`, `ComparisonOptions`), as lists or as '2,3,4'; None:
-        not given
+    options : of the study (`QuantizationOptions`, `ClassifyingOptions`, `ComparisonOptions`, `RobustnessOptions`), as
+        lists or as '2,3,4'; None: not given
 
     Returns
     -------
@@ -82,10 +86,8 @@ def study(
         there = f"{known.get('study')} of task {known.get('task')}"
         raise RunFolderError(f"{output}: holds a study {there}; go on with that, or choose another -o DIR")
     task = task or known.get("task")
-    if task is None:
-        raise ExperimentError("study: no task given; name one (rsrp-lava tasks)")
     given = {**known.get("options", {}), **{option: value for option, value in options.items() if value is not None}}
-    chosen, cells = _plan(name, task, given, threads)
+    task, chosen, cells, report = _plan(name, task, given, threads)
     close: Callable[[], None] = _nothing
     if progress is True:
         from rsrp_lava.reporting.progress import StudyProgress
@@ -98,35 +100,40 @@ def study(
             rows, stopped_by = run_cells(folder, cells, threads=threads, progress=progress or _nothing)
         finally:
             close()
-        return _write(folder, _report(name, task, chosen, rows, folder.path / RUNS), rows, stopped_by)
+        return _write(folder, report(rows, folder.path / RUNS), rows, stopped_by)
 
 
 def _nothing(*unheard: Any) -> None:
     """Nobody watches."""
 
 
-Report = quantization_report.Report | classifying_report.Report | comparison_report.Report
+Report = quantization_report.Report | classifying_report.Report | comparison_report.Report | robustness_report.Report
+#: What makes a report of the rows there are and the folder of their runs.
+MakeReport = Callable[[list[Row], Path], Report]
 
 
-def _plan(name: str, task: str, given: dict[str, Any], threads: int | None) -> tuple[BaseModel, list[Cell]]:
-    """What was chosen, and the cells that follow."""
+def _plan(
+    name: str, task: str | None, given: dict[str, Any], threads: int | None
+) -> tuple[str, BaseModel, list[Cell], MakeReport]:
+    """The task, what was chosen, the cells that follow, and what makes a report of them."""
+    if name == "robustness":
+        tested = robustness.options(**given)
+        plan = robustness.Plan.of(tested, task)
+        of_plan = robustness.cells(tested, plan, threads)
+        return plan.task, tested, of_plan, lambda rows, runs: robustness_report.Report(tested, plan, rows)
+    if task is None:
+        raise ExperimentError("study: no task given; name one (rsrp-lava tasks)")
     if name == "quantization":
         quantized = quantization.options(**given)
-        return quantized, quantization.cells(task, quantized, threads)
+        made = quantization.cells(task, quantized, threads)
+        return task, quantized, made, functools.partial(quantization_report.Report, task, quantized)
     if name == "compare":
         compared = comparison.options(**given)
-        return compared, comparison.cells(task, compared)
+        made = comparison.cells(task, compared)
+        return task, compared, made, functools.partial(comparison_report.Report, task, compared)
     chosen = classifying.options(name, **given)
-    return chosen, classifying.cells(name, task, chosen, threads)
-
-
-def _report(name: str, task: str, chosen: BaseModel, rows: list[Row], runs: Path) -> Report:
-    if isinstance(chosen, quantization.QuantizationOptions):
-        return quantization_report.Report(task, chosen, rows, runs)
-    if isinstance(chosen, comparison.ComparisonOptions):
-        return comparison_report.Report(task, chosen, rows, runs)
-    assert isinstance(chosen, classifying.ClassifyingOptions)
-    return classifying_report.Report(name, task, chosen, rows, runs)
+    made = classifying.cells(name, task, chosen, threads)
+    return task, chosen, made, functools.partial(classifying_report.Report, name, task, chosen)
 
 
 def _write(folder: StudyFolder, report: Report, rows: list[Row], stopped_by: int | None) -> StudyResult:

@@ -6,7 +6,11 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from rsrp_lava.errors import DataError, unknown_name
+from rsrp_lava.kernels.exact_math import fill_normal
+from rsrp_lava.kernels.random_bits import OBSERVATION_NOISE
 from rsrp_lava.tasks.data import cifar
 from rsrp_lava.tasks.data.base import DataSet, Labelled, data_set
 from rsrp_lava.tasks.data.digits import load_digits
@@ -65,20 +69,36 @@ def data_names() -> list[str]:
     return sorted(["digits", *IDX, "cifar10"])
 
 
-def load_data(name: str, folder: str | Path | None = None) -> DataSet:
-    """The data set of that name, read and checked; the same object again for the same folder.
+def load_data(name: str, folder: str | Path | None = None, test_noise: float = 0.0) -> DataSet:
+    """The data set of that name, read and checked; the same object again for the same folder and noise.
 
     Parameters
     ----------
     name : one of `data_names()`
     folder : where its files are, in torchvision's layout; None: where RSRP_DATA says, else the user's cache folder, into
         which torchvision, if it is installed, downloads what is missing. `digits` needs no files and looks nowhere.
+    test_noise : σ of Gaussian noise on the test images (`with_test_noise`)
 
     Raises `DataError` if there is no such data set, or its files are missing, unreadable or not the official ones.
     """
     if name not in data_names():
         raise DataError(unknown_name("data set", name, data_names()))
-    return _load("digits", None, False) if name == "digits" else _load(name, *data_folder(folder))
+    data = _load("digits", None, False) if name == "digits" else _load(name, *data_folder(folder))
+    return with_test_noise(data, test_noise) if test_noise else data
+
+
+@functools.lru_cache(maxsize=2)
+def with_test_noise(data: DataSet, std: float) -> DataSet:
+    """The data set with Gaussian noise on its test images: x ← round(min(max(x + 255 σ ξ, 0), 255)), ξ ~ N(0, 1).
+
+    The noise of image k is a function of k alone. It is the whole range of a pixel, 0 … 255, that σ is a part of.
+    """
+    images, noise = np.empty_like(data.test.images), np.empty(data.n_inputs)
+    for k, image in enumerate(data.test.images):
+        fill_normal(0, 0, k, OBSERVATION_NOISE, 0, noise)
+        images[k] = np.rint(np.clip(image + 255.0 * std * noise, 0.0, 255.0))
+    noisy = Labelled(images, data.test.labels)
+    return data_set(data.name, data.train, noisy, data.n_classes, data.shape, data.mean, data.std)
 
 
 @functools.lru_cache(maxsize=8)
