@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import kstest
 
 from rsrp_lava import Experiment, ExperimentError, RunFolderError, evaluate, load_run, study, train
-from rsrp_lava.kernels.exact_math import fill_normal
+from rsrp_lava.kernels.exact_math import exponential, fill_normal
 from rsrp_lava.kernels.random_bits import OBSERVATION_NOISE
 from rsrp_lava.studies.perturbations import OF_SYNAPSES, PERTURBATIONS, flip_probability, perturbed, refusal
 from rsrp_lava.tasks import EnvironmentOptions, get_task
@@ -53,7 +53,7 @@ def test_no_strength_is_evaluate_bit_for_bit_for_every_perturbation_and_run(stud
         neutral = [
             row
             for row in studied.rows
-            if row["folder"] == str(path) and row["strength"] == (1 if row["perturbation"].startswith("body") else 0)
+            if row["run"] == str(path) and row["strength"] == (1 if row["perturbation"].startswith("body") else 0)
         ]
         assert {row["perturbation"] for row in neutral} == panels
         assert {(row["final_return"], row["std_of_episodes"]) for row in neutral} == {
@@ -204,6 +204,13 @@ def test_circuits_stay_symmetric_and_connected_as_they_were():
     assert (w == again).all()
 
 
+def test_a_knocked_out_synapse_that_draws_at_every_spike_never_releases(tmp_path):
+    train(Experiment(rule="hedonistic_spikes", network={"n_neurons": 16}, **TINY), out=tmp_path / "run", threads=1)
+    memory = perturbed(load_run(tmp_path / "run"), "knock_out", 1.0, 0).state.memory
+    released = [1.0 / (1.0 + exponential(-q)) for q in memory["weights/neurons"].ravel().tolist()]
+    assert max(released) < 1e-80
+
+
 def test_weights_stay_within_their_limits():
     rule = Experiment(rule="r_stdp").build_weight_rule()
     memory = rule.start()
@@ -211,6 +218,14 @@ def test_weights_stay_within_their_limits():
     rule.restore(memory)
     motor = memory["weights/motor"]
     assert (motor.min(), motor.max()) == (rule.options.weight_min, rule.options.weight_max)
+    rule = Experiment(task="digits", rule="stdp").build_weight_rule()
+    memory = rule.start()
+    before = memory["weights/input"].copy()
+    rule.restore(memory)
+    assert (memory["weights/input"] == before).all()
+    memory["weights/input"] -= 0.1
+    rule.restore(memory)
+    assert (memory["weights/input"] == np.maximum(before - 0.1, 0)).all()
 
 
 # --- noise on observations -------------------------------------------------------------------------------------------------
@@ -269,7 +284,7 @@ def test_a_run_that_learned_in_noise_is_compared_with_one_that_did_not(runs, tmp
     result = study("robustness", output=tmp_path / "x", runs=[runs[0], tmp_path / "noisy"], **chosen)
     assert len({row["label"] for row in result.rows}) == 2
     assert any("observation_noise = 0.2" in row["label"] for row in result.rows)
-    row = next(row for row in result.rows if row["folder"] == str(tmp_path / "noisy") and row["strength"] == 0.2)
+    row = next(row for row in result.rows if row["run"] == str(tmp_path / "noisy") and row["strength"] == 0.2)
     assert row["final_return"] == evaluate(tmp_path / "noisy", episodes=4, threads=1)["mean_return"]  # its own noise
 
 

@@ -63,6 +63,8 @@ class WeightRule(ABC):
     settings: ClassVar[frozenset[str]] = frozenset()
     #: Of `network`, if that is one of them: what it has no use for.
     network_unused: ClassVar[frozenset[str]] = frozenset()
+    #: The weight of a synapse that transmits nothing.
+    silent: ClassVar[float] = 0.0
     #: The population is a multiple of it: episodes that only make sense together.
     episodes_together: ClassVar[int] = 1
 

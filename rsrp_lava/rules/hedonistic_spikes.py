@@ -341,6 +341,7 @@ class HedonisticSpikes(EpisodeRule):
     Options = HedonisticOptions
     automatic_rate = 0.01
     settings = frozenset({"network"})
+    silent = -200.0  # σ(q) < 10⁻⁸⁶: it never releases
     learn_kernel, evaluate_kernel = learn_episodes, evaluate_episodes
     options: HedonisticOptions
 

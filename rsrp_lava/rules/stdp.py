@@ -426,6 +426,10 @@ class Stdp(WeightRule):
             "responses": np.zeros((self.task.n_outputs, n)),
         }
 
+    def restore(self, memory: Memory) -> None:
+        """See `rules.base.WeightRule.restore`: none is negative."""
+        np.maximum(memory["weights/input"], 0.0, out=memory["weights/input"])
+
     def prepare(self, memory: Memory) -> None:
         """See `rules.base.WeightRule.prepare`."""
         self._learn(memory, np.zeros(0, np.int64), 0)

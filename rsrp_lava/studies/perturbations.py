@@ -5,7 +5,7 @@ Numbers a synapse: ξ ~ N(0, 1), u ~ U[0, 1), functions of (the run's seed, draw
     perturbation       weights w                                 release probabilities, played as θ = [ρ > ½]
     weight_noise       w + σ mean|w| ξ                           θ flips where u < p,  p = (1 − √(1 − σ²)) / 2
     parameter_noise    w + σ ξ                                   θ = [ρ + σ ξ > ½]
-    knock_out          0 where u < σ                             0 where u < σ
+    knock_out          0 (`WeightRule.silent`) where u < σ       0 where u < σ
 
     input_noise        every observation plus σ times a normal number, in its own unit, anew at every step; of images, all
                        from 0 to 1, every pixel, within these limits
@@ -103,10 +103,11 @@ def _perturbed_state(run: Run, name: str, strength: float, draw: int) -> State |
     seed = run.experiment.seed
     if isinstance(run.state, WeightState):
         memory = {array: values.copy() for array, values in run.state.memory.items()}
+        rule = run.experiment.build_weight_rule()
         for index, array in enumerate(sorted(key for key in memory if key.startswith(WEIGHTS))):
             numbers = _Numbers(seed, draw, index, memory[array].shape)
-            memory[array] = _WEIGHTS[name](memory[array], strength, numbers).astype(memory[array].dtype)
-        run.experiment.build_weight_rule().restore(memory)
+            memory[array] = _perturbed_weights(name, memory[array], strength, numbers, rule.silent)
+        rule.restore(memory)
         return dataclasses.replace(run.state, memory=memory)
     plastic = {projection.name for projection in run.experiment.build_network().projections if projection.plastic}
     probabilities = dict(run.state.probabilities)
@@ -143,13 +144,16 @@ def _mean_size(weights: np.ndarray) -> float:
     return math.fsum(np.abs(weights).ravel().tolist()) / max(1, weights.size)
 
 
-Change = Callable[[np.ndarray, float, _Numbers], np.ndarray]
-_WEIGHTS: dict[str, Change] = {
-    "weight_noise": lambda w, strength, numbers: w + strength * _mean_size(w) * numbers.normal(),
-    "parameter_noise": lambda w, strength, numbers: w + strength * numbers.normal(),
-    "knock_out": lambda w, strength, numbers: np.where(numbers.uniform() < strength, 0.0, w),
-}
-_RELEASES: dict[str, Change] = {
+def _perturbed_weights(name: str, w: np.ndarray, strength: float, numbers: _Numbers, silent: float) -> np.ndarray:
+    """Of the same type; `silent`: the weight of a synapse that transmits nothing."""
+    if name == "knock_out":
+        changed = np.where(numbers.uniform() < strength, silent, w)
+    else:
+        changed = w + strength * (_mean_size(w) if name == "weight_noise" else 1.0) * numbers.normal()
+    return changed.astype(w.dtype)
+
+
+_RELEASES: dict[str, Callable[[np.ndarray, float, _Numbers], np.ndarray]] = {
     "weight_noise": lambda rho, strength, numbers: (rho > 0.5) ^ (numbers.uniform() < flip_probability(strength)),
     "parameter_noise": lambda rho, strength, numbers: rho.astype(np.float64) + strength * numbers.normal() > 0.5,
     "knock_out": lambda rho, strength, numbers: (rho > 0.5) & (numbers.uniform() >= strength),

@@ -255,5 +255,5 @@ def _measure(run: Run, name: str, strength: float, episodes: int, draws: int, th
         "std_of_episodes": math.fsum(one["std_return"] for one in found) / draws,
         "episodes": found[0]["episodes"],
         "draws": draws,
-        "folder": str(run.path),
+        "run": str(run.path),
     }

@@ -53,7 +53,7 @@ class Cell:
     experiment: Experiment  #: cells with equal experiments share one training
     measure: Measure
     measure_key: str  #: says what `measure` or `compute` computes, apart from the training
-    #: Instead of training and measuring: all values of the row, of something else than a run.
+    #: Instead of training and measuring: all values of the row, of something else than a run of this study.
     compute: Callable[[], Row] | None = None
 
     @property
@@ -249,7 +249,8 @@ def _compute(path: Path, cell: Cell, threads: int | None, report: Callable[[Row]
     """Train and measure one cell. An error of the training goes into `failed`, for the cells that share it."""
     try:
         if cell.compute is not None:
-            return {**cell.compute(), "run": None, "error": None}
+            row = cell.compute()
+            return {**row, "run": row.get("run"), "error": None}
         if path.name in failed:
             raise RsrpError(failed[path.name])
         run = _trained(path, cell.experiment, threads, report)
