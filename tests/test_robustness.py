@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from rsrp_lava import Experiment, ExperimentError, RunFolderError, evaluate, load_run, study, train
+from rsrp_lava import Experiment, ExperimentError, Run, RunFolderError, evaluate, load_run, study, train
 from rsrp_lava.kernels.exact_math import exponential, fill_normal
 from rsrp_lava.kernels.random_bits import OBSERVATION_NOISE
+from rsrp_lava.learners import WeightState
 from rsrp_lava.studies.perturbations import OF_SYNAPSES, PERTURBATIONS, flip_probability, perturbed, refusal
 from rsrp_lava.tasks import EnvironmentOptions, get_task
 from rsrp_lava.tasks.data import load_data
@@ -204,9 +205,10 @@ def test_circuits_stay_symmetric_and_connected_as_they_were():
     assert (w == again).all()
 
 
-def test_a_knocked_out_synapse_that_draws_at_every_spike_never_releases(tmp_path):
-    train(Experiment(rule="hedonistic_spikes", network={"n_neurons": 16}, **TINY), out=tmp_path / "run", threads=1)
-    memory = perturbed(load_run(tmp_path / "run"), "knock_out", 1.0, 0).state.memory
+def test_a_knocked_out_synapse_that_draws_at_every_spike_never_releases():
+    experiment = Experiment(rule="hedonistic_spikes", network={"n_neurons": 16}, **TINY)
+    state = WeightState(0, experiment.rule, experiment.build_weight_rule().start())
+    memory = perturbed(Run(Path(), experiment, state, []), "knock_out", 1.0, 0).state.memory
     released = [1.0 / (1.0 + exponential(-q)) for q in memory["weights/neurons"].ravel().tolist()]
     assert max(released) < 1e-80
 
