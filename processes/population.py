@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -21,13 +21,53 @@ from lava.magma.core.run_configs import Loihi1HwCfg, Loihi2HwCfg
 
 from rsrp_lava.errors import EngineError
 
-#: Entries of the broadcast before the scalars: next generation, whether samples play in it (1 or 0), scale of the scalars.
-HEADER = 3
+#: Entries of the broadcast before the scalars: the first four of `Told`.
+HEADER = 4
 
 
 def broadcast_size(samples: int, n_inputs: int) -> int:
     """Length of the broadcast vector: header, one scalar a sample, mean and inverse deviation of the observations."""
     return HEADER + samples + 2 * n_inputs
+
+
+class Told(NamedTuple):
+    """What the reward broadcaster tells everyone after an episode, and whether it then collects what they have become."""
+
+    generation: int  #: of what is played next
+    playing: bool  #: whether training samples play in it
+    first: int  #: number of its first sample; of a rule that plays one episode after the other, of the episode
+    scale: float  #: of the scalars
+    scalars: np.ndarray  #: shape (samples,)
+    statistics: np.ndarray  #: mean and inverse deviation of the observations, shape (2 · n_inputs,)
+    collect: bool
+
+    def message(self) -> np.ndarray:
+        """As one vector, float64."""
+        return np.concatenate([np.array(self[:HEADER], np.float64), self.scalars, self.statistics])
+
+
+class Part(NamedTuple):
+    """Where a process's state is in the one vector in which the states of all are collected.
+
+    Everyone sends the whole vector, zeros where the others' parts are: Lava adds what arrives at a port. It is sent as the
+    bits of float64 numbers, int64, because adding zero leaves those as they are, also a −0 and a NaN.
+    """
+
+    first: int
+    size: int
+    total: int
+
+    def filled(self, state: np.ndarray) -> np.ndarray:
+        """The vector with this part's numbers (float64)."""
+        vector = np.zeros(self.total, np.int64)
+        vector[self.first : self.first + self.size] = np.ascontiguousarray(state, np.float64).ravel().view(np.int64)
+        return vector
+
+
+def parts_of(sizes: list[int]) -> list[Part]:
+    """Parts one after the other."""
+    total = sum(sizes)
+    return [Part(sum(sizes[:k]), size, total) for k, size in enumerate(sizes)]
 
 
 def require_backend(run_cfg: Any) -> None:
@@ -132,3 +172,39 @@ class PopulationModel(PyLoihiProcessModel):
                 name = self.parameters.get("label", type(self).__name__)
                 report(process=name, pid=os.getpid(), traceback=traceback.format_exc())
             raise
+
+
+class EpisodeModel(PopulationModel):
+    """Of one network that plays one episode after the other. Random numbers have the key (seed, generation, episode)."""
+
+    def build(self) -> None:
+        """Nothing is played before the first broadcast."""
+        self.key = (self.parameters["seed"], -1, -1)
+        self.t = 0  # environment steps of the episode that are over
+
+    def step(self) -> None:
+        """Count environment steps; subclasses come last to this."""
+        if self.last_substep:
+            self.t += 1
+
+    def learn(self) -> None:
+        """Hear the broadcast, learn, and report after the last episode of a generation; then perhaps another one begins."""
+        message = self.r_in.recv()
+        self.teach(message[HEADER])
+        part = self.parameters.get("part")
+        if part is not None and not message[1]:
+            self.p_out.send(part.filled(self.state()))
+        key = (self.key[0], int(message[0]), int(message[2]))
+        if key != self.key:
+            self.key, self.t = key, 0
+            self.rest()
+
+    def teach(self, factor: float) -> None:
+        """What is told: the third factor."""
+
+    def state(self) -> np.ndarray:
+        """What the checkpoint has of this process, float64."""
+        raise NotImplementedError
+
+    def rest(self) -> None:
+        """State as it is before an episode."""

@@ -252,7 +252,12 @@ class _Fields(BaseModel):
         refusal = rule.refusal(task)
         if refusal is not None:
             raise ValueError(f"rule: {self.rule} cannot learn {self.task}: {refusal}; choose another rule or task")
-        if self.engine != "fused":
+        if self.engine == "lava" and rule.lava is not None:
+            self.compiled_task("engine lava")
+            refusal = rule.lava_refusal(rule.Options(**self.rule_options))
+            if refusal is not None:
+                raise ValueError(f"rule_options.{refusal}, or use engine fused")
+        elif self.engine != "fused":
             raise ValueError(f"engine: rule {self.rule} plays in this process, not on {self.engine}; leave engine out")
         for name, field in _Fields.model_fields.items():
             if name not in of_use(self.rule) and getattr(self, name) != field.get_default(call_default_factory=True):

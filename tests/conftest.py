@@ -7,6 +7,7 @@ import sys
 import hypothesis
 import pytest
 
+from lava_sessions import fault, nothing_left  # noqa: F401, fixtures
 from rsrp_lava import Experiment, cli, train
 
 # The first example may compile a kernel: timing decides no test.

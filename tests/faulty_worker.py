@@ -59,15 +59,17 @@ def send_half(process):
 def forbid_compiling_in_children():
     from numba.core.dispatcher import Dispatcher
 
-    from rsrp_lava.engines import lava_graph
-
-    compile_kernels = lava_graph.compile_kernels
-
-    def compile_then_forbid(start):
-        compile_kernels(start)
-        Dispatcher.compile = forbidden
+    from rsrp_lava.engines import lava_graph, lava_rules
 
     def forbidden(self, signature):
         raise RuntimeError(f"{self.py_func.__name__}{signature} compiled after the fork")
 
-    lava_graph.compile_kernels = compile_then_forbid
+    def then_forbid(compile_kernels):
+        def compile_then_forbid(start):
+            compile_kernels(start)
+            Dispatcher.compile = forbidden
+
+        return compile_then_forbid
+
+    for graphs in (lava_graph, lava_rules):
+        graphs.compile_kernels = then_forbid(graphs.compile_kernels)

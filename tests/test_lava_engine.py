@@ -1,16 +1,13 @@
 """The Lava engine: the same bits as the fused engine, and nothing left behind whatever happens."""
 
-import importlib.util
 import json
 import logging
 import os
 import pickle
-import re
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ import pytest
 import rsrp_lava.engines.lava as lava_engine
 from drivers import run_network
 from endless_task import ENDLESS
+from lava_sessions import children_of_sessions, needs_lava
 from rsrp_lava import EngineError, Experiment, load_run, train
 from rsrp_lava.engines.lava_messages import GraphStart
 from rsrp_lava.engines.protocol import Normaliser
@@ -28,56 +26,11 @@ from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw
 
 HERE = Path(__file__).parent
-needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only")
-
 SMALL = {"population": 8, "generations": 3, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 64}}
 LABELS = [
     *("environment", "input encoder", "input synapses", "recurrent synapses", "readout synapses"),
     *("LIF", "readout", "reward broadcaster"),
 ]
-
-
-#: Set for everything a test starts, and inherited: other sessions on the machine do not have it.
-MARK = f"RSRP_TEST={os.getpid()}"
-
-
-def processes():
-    """Command lines of living processes by id: (those a test started, the others)."""
-    ours, others = {}, {}
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
-                marked = MARK in (entry / "environ").read_text(errors="replace").split("\0")
-                (ours if marked else others)[int(entry.name)] = (entry / "cmdline").read_text(errors="replace")
-    return ours, others
-
-
-def children_of_sessions():
-    """Processes whose command line is a Lava worker's (forked children keep it)."""
-    ours, _ = processes()
-    return sorted(pid for pid, command in ours.items() if "lava_worker" in command or "faulty_worker" in command)
-
-
-def shared_memory():
-    """Segments, but those that processes of others have mapped."""
-    elsewhere = set()
-    for pid in processes()[1]:
-        with suppress(OSError):
-            elsewhere |= set(re.findall(r"/dev/shm/(\S+)", Path(f"/proc/{pid}/maps").read_text()))
-    return set(os.listdir("/dev/shm")) - elsewhere
-
-
-@pytest.fixture
-def nothing_left(monkeypatch):
-    """No process and no shared memory more than before, at the latest five seconds after the test."""
-    monkeypatch.setenv(*MARK.split("="))
-    before = shared_memory()
-    yield
-    limit = time.time() + 5
-    while time.time() < limit and (children_of_sessions() or shared_memory() - before):
-        time.sleep(0.05)
-    assert children_of_sessions() == []
-    assert shared_memory() - before == set()
 
 
 @needs_lava
@@ -155,25 +108,6 @@ def lava_engine_uniform(seed, sample, out):
     from rsrp_lava.kernels.random_bits import TASK, fill_uniform
 
     fill_uniform(seed, 0, sample, TASK, out)
-
-
-@pytest.fixture
-def fault(monkeypatch, tmp_path):
-    """A function: the worker's process `label` fails in `phase` (faulty_worker.py). What hangs then is a failed test."""
-
-    def fault(label, phase, text=""):
-        monkeypatch.setattr(lava_engine.LavaEngine, "worker", "faulty_worker")
-        for name, value in {"FAULT": f"{label}:{phase}", "FAULT_TEXT": text, "FAULT_TIME": tmp_path / "time"}.items():
-            monkeypatch.setenv(name, str(value))
-
-    def hangs(number, frame):
-        raise TimeoutError("the engine waits for ever")
-
-    previous = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(60)
-    yield fault
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, previous)
 
 
 @needs_lava

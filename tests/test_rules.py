@@ -79,7 +79,7 @@ def test_what_needs_release_probabilities_says_so(whole):
         ({"network": {"n_neurons": 9}}, "network: rule nrl has no use for it"),
         ({"task": "pendulum"}, "rule: nrl cannot learn pendulum: it chooses among a few actions"),
         ({"task": "digits"}, "rule: nrl cannot learn digits"),
-        ({"engine": "lava"}, "engine: rule nrl plays in this process"),
+        ({"engine": "ray"}, "engine: rule nrl plays in this process"),
         ({"environment": {"episodes_per_sample": 2}}, "environment: rule nrl plays one episode after the other"),
         ({"rule": "rsrp", "rule_options": {"noise_std": 1}}, "rule_options: rule rsrp has none"),
         ({"rule": ["nrl"]}, "rule"),

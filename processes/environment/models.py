@@ -11,7 +11,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from rsrp_lava.kernels.population import observe_population, reset_population, step_population
 from rsrp_lava.kernels.random_bits import EVALUATION
-from rsrp_lava.processes.environment.process import Environment
+from rsrp_lava.processes.environment.process import ENDED, OUT_OF_TIME, PLAYING, Environment
 from rsrp_lava.processes.population import PopulationModel
 
 
@@ -32,30 +32,32 @@ class EnvironmentModel(PopulationModel):
         self.seed, generation = self.parameters["key"]
         self.states = np.zeros((self.total, self.task.state_size))
         self.observations = np.zeros((self.total, self.parameters["n_inputs"]), np.float32)
-        self._start(generation, self.parameters["playing"])
-
-    def _start(self, generation: int, playing: bool) -> None:
         self.functions = (self.task.reset, self.task.observe, self.task.step)
-        for phase, states in ((0, self.states[: self.samples]), (EVALUATION, self.states[self.samples :])):
-            reset_population(
-                self.functions, self.seed, generation, phase, self.task.shared_starts, states, self.task.random_size
-            )
+        self._start(generation, self.parameters["playing"], 0)
+
+    def _start(self, generation: int, playing: bool, first: int) -> None:
+        shared, size = self.task.shared_starts, self.task.random_size
+        samples, evaluation = self.states[: self.samples], self.states[self.samples :]
+        reset_population(self.functions, self.seed, generation, 0, first, shared, samples, size)
+        reset_population(self.functions, self.seed, generation, EVALUATION, 0, shared, evaluation, size)
         self.returns, self.steps = np.zeros(self.total), np.zeros(self.total, np.int64)
+        self.ended = np.zeros(self.total, np.uint8)
         self.playing = np.ones(self.total, np.uint8)
         self.playing[: self.samples] = playing
         self.started = False
 
     def receive_alive(self) -> np.ndarray:
         """Act on the network's output and tell everyone who still plays."""
+        alive = self.playing
         if self.started:
-            outputs = self.a_in.recv()
-            step_population(
-                self.functions, self.states, outputs, self.task.max_steps, self.playing, self.returns, self.steps
-            )
+            outputs, limit = self.a_in.recv(), self.task.max_steps
+            step_population(self.functions, self.states, outputs, limit, self.playing, self.returns, self.steps, self.ended)
+            if self.parameters["every_step"]:
+                alive = np.zeros_like(self.playing)
         self.started = True
-        self.g_out.send(self.playing)
+        self.g_out.send(alive)
         self.g_in.recv()
-        return self.playing
+        return alive
 
     def step(self) -> None:
         """Show the new observations."""
@@ -64,7 +66,11 @@ class EnvironmentModel(PopulationModel):
             self.s_out.send(self.observations)
 
     def learn(self) -> None:
-        """Report, then start the next episodes."""
-        self.t_out.send(np.stack([self.returns, self.steps.astype(np.float64)], axis=1))
-        generation, playing = self.r_in.recv()[:2]
-        self._start(int(generation), bool(playing))
+        """Report, then start the next episodes; in the middle of one, go on."""
+        how = np.where(self.playing, PLAYING, np.where(self.ended, ENDED, OUT_OF_TIME))
+        self.t_out.send(np.stack([self.returns, self.steps.astype(np.float64), how.astype(np.float64)], axis=1))
+        generation, playing, first = self.r_in.recv()[:3]
+        if self.parameters["every_step"] and self.playing.any():
+            self.returns[:], self.started = 0, False
+        else:
+            self._start(int(generation), bool(playing), int(first))

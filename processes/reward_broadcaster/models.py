@@ -9,7 +9,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rsrp_lava.processes.population import HEADER, PopulationModel, broadcast_size
+from rsrp_lava.processes.population import PopulationModel
 from rsrp_lava.processes.reward_broadcaster.process import RewardBroadcaster
 
 
@@ -23,31 +23,17 @@ class RewardBroadcasterModel(PopulationModel):
     m_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     e_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     r_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float64)
-    p_in0: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
-    p_in1: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
-    p_in2: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
-
-    def build(self) -> None:
-        """Nothing is kept but the history that some transforms compare with."""
-        self.previous_mean = self.parameters["previous_mean"]
+    p_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
 
     def step(self) -> None:
         """The network's business."""
 
     def learn(self) -> None:
-        """Tell the engine; transform, broadcast, collect."""
-        link, n = self.parameters["link"], self.samples
-        returns, sums, events = self.t_in.recv(), self.m_in.recv(), self.e_in.recv()
-        link.send(("played", returns[:, 0], returns[:, 1].astype(np.int64), sums, events))
-        order = link.recv()
-        message = np.zeros(broadcast_size(n, self.parameters["n_inputs"]))
-        broadcast = self.parameters["transform"](returns[:n, 0], self.previous_mean)
-        self.previous_mean = order.previous_mean
-        message[:HEADER] = order.generation, order.playing, broadcast.scale
-        message[HEADER : HEADER + n] = broadcast.units
-        message[HEADER + n :] = np.concatenate([order.mean, order.inverse_std])
-        self.r_out.send(message)
+        """Transform, broadcast, collect; the judge and what is collected go to the engine."""
+        link = self.parameters["link"]
+        told = self.parameters["judge"](link, self.t_in.recv(), self.m_in.recv(), self.e_in.recv())
+        self.r_out.send(told.message())
         self.r_in.recv()
-        ports = (self.p_in0, self.p_in1, self.p_in2)
-        sizes = self.parameters["state_sizes"]
-        link.send(("learned", [port.recv() for port, size in zip(ports, sizes, strict=True) if size]))
+        if told.collect:
+            state = self.p_in.recv().view(np.float64)
+            link.send(("learned", [state[part.first : part.first + part.size] for part in self.parameters["parts"]]))

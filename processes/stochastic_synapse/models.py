@@ -84,7 +84,7 @@ class StochasticDenseFixedModel(PlainDenseModel):
 class StochasticSynapsesModel(PopulationModel):
     """Draws, keeps θ for the episode, learns. Subclasses deliver."""
 
-    p_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float64)
+    p_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
 
     def build(self) -> None:
         """Draw the first episode's releases."""
@@ -102,10 +102,11 @@ class StochasticSynapsesModel(PopulationModel):
     def learn(self) -> None:
         """Δρ from the broadcast, the new state to the host, new releases for the next episode."""
         message = self.r_in.recv()
-        generation, _, scale = message[:HEADER]
+        generation, _, _, scale = message[:HEADER]
         if self.synapses.plastic:
             units = message[HEADER : HEADER + self.samples].astype(np.int32)
-            self.p_out.send(self.synapses.learn(self.rows[: self.samples], units, scale))
+            state = self.synapses.learn(self.rows[: self.samples], units, scale)
+            self.p_out.send(self.parameters["part"].filled(state))
         self.synapses.generation = int(generation)
         self._draw()
 

@@ -10,7 +10,7 @@ from lava.magma.core.process.variable import Var
 
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS
-from rsrp_lava.processes.population import OwnProcess, PopulationProcess
+from rsrp_lava.processes.population import OwnProcess, Part, PopulationProcess
 
 #: Presynaptic neurons whose released synapses an int16 can count.
 _MOST_SOURCES = 2**15 - 1
@@ -86,21 +86,21 @@ class StochasticSynapses(PopulationProcess):
     s_in : input: float32, (S, n_inputs); else uint64, (S, words of the presynaptic population)
     a_out : input: float32 or int32, recurrent: int16, (S, lanes of the postsynaptic population);
             readout: int32, (S, lanes of the readout)
-    p_out : float64, (state_size,)      new ρ and optimizer state, for the host's checkpoint
+    p_out : int64, the collected vector (processes/population.Part): new ρ and optimizer state, for the host's checkpoint
 
     State: ρ, float32, (n_pre, n_post), a probability; the optimizer's; θ, one bit a synapse and sample, packed 64 to a word.
 
-    Parameters: `synapses` (its probabilities and rule: engines/lava_graph.py), `constants` (NetworkConstants).
+    Parameters: `synapses` (its probabilities and rule: engines/lava_graph.py), `constants` (NetworkConstants), `part`.
     """
 
     def __init__(
-        self, *, samples: int, evaluation: int, in_shape: int, out_shape: int, state_size: int, **parameters: Any
+        self, *, samples: int, evaluation: int, in_shape: int, out_shape: int, part: Part, **parameters: Any
     ) -> None:
-        super().__init__(samples=samples, evaluation=evaluation, out_shape=out_shape, **parameters)
+        super().__init__(samples=samples, evaluation=evaluation, out_shape=out_shape, part=part, **parameters)
         total = samples + evaluation
         self.s_in = InPort(shape=(total, in_shape))
         self.a_out = OutPort(shape=(total, out_shape))
-        self.p_out = OutPort(shape=(max(1, state_size),))
+        self.p_out = OutPort(shape=(part.total,))
 
 
 class InputSynapses(StochasticSynapses):

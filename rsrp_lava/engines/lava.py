@@ -1,4 +1,4 @@
-"""The Lava engine, seen from outside: starts the graph in a worker session (lava_session.py) and follows its generations.
+"""Lava's graphs, seen from outside: started in a worker session (lava_session.py), followed generation by generation.
 
 This file imports no Lava. All that the graph says comes over a connection; nothing reads a process's state behind its back.
 """
@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from rsrp_lava.engines.lava_messages import GraphStart, Order, unpack_update
+from rsrp_lava.engines.lava_messages import GraphStart, Order, RuleOrder, RuleStart, unpack_update
 from rsrp_lava.engines.lava_session import Session
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome, StartingState
 from rsrp_lava.errors import EngineError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.rsrp import Update
 from rsrp_lava.network import ReleaseProbabilities
+from rsrp_lava.rules.base import Memory, Played, WeightRule
+from rsrp_lava.rules.episodes import EpisodeRule
 
 
 def require_lava(target: str) -> None:
@@ -41,26 +43,53 @@ def require_lava(target: str) -> None:
         )
 
 
-class LavaEngine:
-    """Plays and learns inside a Lava graph. `play` of the evaluation runs the whole generation; that of the samples
-    returns what the same episode gave them."""
+class LavaGraph:
+    """A graph in its worker session."""
 
-    name = "lava"
     stopping = "stopping; the generation in flight is given up"
     worker = "rsrp_lava.engines.lava_worker"  #: module that hosts Lava
 
     def __init__(self, experiment: Experiment) -> None:
         require_lava(experiment.lava_target)
         self.experiment = experiment
-        self.network = experiment.build_network()
+        #: Holds the signal's number once someone asked to stop; the generation in flight is then given up: `Interrupted`.
         self.stop: Sequence[int] = ()
         self._session: Session | None = None
+
+    def close(self) -> None:
+        """End the worker's session; safe to call at any time, more than once."""
+        if self._session is not None:
+            self._session.close()
+
+    def _open(self, start: GraphStart | RuleStart) -> None:
+        """Start the worker and wait until its graph is built."""
+        self._session = Session(self.worker)
+        self._session.send(start)
+        self._receive()
+
+    def _send(self, message: Any) -> None:
+        assert self._session is not None, "prepare comes first"
+        self._session.send(message)
+
+    def _receive(self) -> Any:
+        assert self._session is not None, "prepare comes first"
+        return self._session.receive(self.stop)
+
+
+class LavaEngine(LavaGraph):
+    """Plays and learns inside a Lava graph. `play` of the evaluation runs the whole generation; that of the samples
+    returns what the same episode gave them."""
+
+    name = "lava"
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment)
+        self.network = experiment.build_network()
         self._sampled: Outcome | None = None
 
     def prepare(self, state: StartingState | None) -> None:
         """Start the worker and wait until its graph is built; it then runs from `state`."""
         assert state is not None
-        self._session = Session(self.worker)
         playing = state.generation < self.experiment.generations
         start = GraphStart(
             self.experiment,
@@ -71,8 +100,7 @@ class LavaEngine:
             state.previous_mean,
             playing,
         )
-        self._session.send(start)
-        self._receive()
+        self._open(start)
 
     def play(
         self,
@@ -98,18 +126,30 @@ class LavaEngine:
         """Let the graph learn and go on with `generation`; returns what every plastic projection has become."""
         mean, inverse_std = normaliser.mean.astype(np.float32), (1.0 / normaliser.std).astype(np.float32)
         playing = generation < self.experiment.generations
-        assert self._session is not None
-        self._session.send(Order(generation, playing, previous_mean, mean, inverse_std))
+        self._send(Order(generation, playing, previous_mean, mean, inverse_std))
         _, states = self._receive()
         rule = self.experiment.build_rule()
         plastic = [p for p in self.network.projections if p.plastic]
         return {p.name: unpack_update(vector, (p.n_pre, p.n_post), rule) for p, vector in zip(plastic, states, strict=True)}
 
-    def close(self) -> None:
-        """End the worker's session; safe to call at any time, more than once."""
-        if self._session is not None:
-            self._session.close()
 
-    def _receive(self) -> Any:
-        assert self._session is not None, "prepare comes first"
-        return self._session.receive(self.stop)
+class LavaRule(LavaGraph):
+    """Training episodes of a rule that keeps weights, played by its graph; evaluations are the rule's own."""
+
+    def __init__(self, experiment: Experiment, rule: WeightRule, seed: int) -> None:
+        super().__init__(experiment)
+        assert isinstance(rule, EpisodeRule)
+        self.rule, self.seed = rule, seed
+
+    def prepare(self, memory: Memory) -> None:
+        """Start the worker; its graph learns on from this memory, and waits for `learn`."""
+        self._open(RuleStart(self.experiment, self.seed, memory))
+
+    def learn(self, memory: Memory, generation: int, episodes: int) -> Played:
+        """See `rules.base.WeightRule.learn`; `memory` is as the graph has it."""
+        self._send(RuleOrder(generation, episodes))
+        _, returns, steps, of_rewards = self._receive()
+        _, parts = self._receive()
+        for (name, array), part in zip(memory.items(), parts, strict=True):
+            array[...] = of_rewards[name] if name in of_rewards else part.reshape(array.shape)
+        return self.rule.finished(memory, returns, steps)

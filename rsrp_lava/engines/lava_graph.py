@@ -20,16 +20,18 @@ from rsrp_lava.kernels.population import state_array
 from rsrp_lava.kernels.rollout import specialise
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Rsrp, Update, stored_credit
-from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast
+from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast, Transform
 from rsrp_lava.mapping import kernel_constants
 from rsrp_lava.mapping.release import ReleaseDraw, Source, fixed_release
 from rsrp_lava.network import Projection
 from rsrp_lava.processes.environment.process import Environment
 from rsrp_lava.processes.input_encoder.process import InputEncoder
 from rsrp_lava.processes.lif.process import LIFPopulation
+from rsrp_lava.processes.population import Told, parts_of
 from rsrp_lava.processes.readout.process import Readout
 from rsrp_lava.processes.reward_broadcaster.process import RewardBroadcaster
 from rsrp_lava.processes.stochastic_synapse.process import InputSynapses, ReadoutSynapses, RecurrentSynapses
+from rsrp_lava.tasks.base import EpisodeTask
 
 
 @dataclass
@@ -75,6 +77,24 @@ class ProjectionState:
         return pack_update(update)
 
 
+@dataclass
+class PopulationJudge:
+    """Of the reward broadcaster: returns of all samples become a scalar each, as the transform says."""
+
+    samples: int
+    transform: Transform
+    previous_mean: float | None  #: what some transforms compare with
+
+    def __call__(self, link: Any, played: np.ndarray, sums: np.ndarray, events: np.ndarray) -> Told:
+        """Tell the engine, which says what comes next."""
+        link.send(("played", played[:, 0], played[:, 1].astype(np.int64), sums, events))
+        order = link.recv()
+        broadcast = self.transform(played[: self.samples, 0], self.previous_mean)
+        self.previous_mean = order.previous_mean
+        statistics = np.concatenate([order.mean, order.inverse_std])
+        return Told(order.generation, order.playing, 0, broadcast.scale, broadcast.units, statistics, collect=True)
+
+
 def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
     """All processes by name, connected. `link`: connection to the engine; `report`: called with what failed."""
     experiment = start.experiment
@@ -102,9 +122,8 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
         )
         for index, p in enumerate(network.projections)
     }
-    sizes = {
-        name: len(pack_update(Update(s.probability, s.optimizer, 0, 0))) if s.plastic else 0 for name, s in synapses.items()
-    }
+    sizes = [len(pack_update(Update(s.probability, s.optimizer, 0, 0))) if s.plastic else 0 for s in synapses.values()]
+    parts = dict(zip(synapses, parts_of(sizes), strict=True))
 
     def projection(process: Any, name: str, in_shape: int, out_shape: int) -> Any:
         return process(
@@ -112,7 +131,7 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
             synapses=synapses[name],
             in_shape=in_shape,
             out_shape=out_shape,
-            state_size=sizes[name],
+            part=parts[name],
             constants=constants,
             **shared,
         )
@@ -130,10 +149,9 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
     readout = Readout(label="readout", n_outputs=task.n_outputs, counts=counts, constants=constants.readout, **shared)
     broadcaster = RewardBroadcaster(
         label="reward broadcaster",
-        transform=TRANSFORMS[experiment.reward_transform],
-        previous_mean=start.previous_mean,
+        judge=PopulationJudge(experiment.population, TRANSFORMS[experiment.reward_transform], start.previous_mean),
         link=link,
-        state_sizes=tuple(sizes.values()),
+        parts=[part for part in parts.values() if part.size],
         **shared,
     )
 
@@ -151,11 +169,21 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
     for process in (input_, lif, readout):
         process.e_out.connect(broadcaster.e_in)
     encoder.m_out.connect(broadcaster.m_in)
-    ports = (broadcaster.p_in0, broadcaster.p_in1, broadcaster.p_in2)
-    for process, port, size in zip((input_, recurrent, readout_), ports, sizes.values(), strict=True):
-        if size:
-            process.p_out.connect(port)
+    for process, part in zip((input_, recurrent, readout_), parts.values(), strict=True):
+        if part.size:
+            process.p_out.connect(broadcaster.p_in)
     return {process.proc_params["label"]: process for process in everyone}
+
+
+def compile_environment(task: EpisodeTask) -> None:
+    """Those of the environment."""
+    none, functions = 0, (task.reset, task.observe, task.step)
+    alive, states = np.zeros(none, np.uint8), np.zeros((none, task.state_size))
+    observations, outputs = (np.zeros((none, n), np.float32) for n in (task.n_observations, task.n_outputs))
+    counts = (np.zeros(none), np.zeros(none, np.int64), np.zeros(none, np.uint8))
+    specialise(population.reset_population, functions, 0, 0, 0, 0, task.shared_starts, states, task.random_size)
+    specialise(population.observe_population, functions, states, alive, observations)
+    specialise(population.step_population, functions, states, outputs, task.max_steps, alive, *counts)
 
 
 def compile_kernels(start: GraphStart) -> None:
@@ -168,8 +196,7 @@ def compile_kernels(start: GraphStart) -> None:
     lanes = state_array(constants.lif, 64 * words)[None, :][:none]
     spikes, rows = np.zeros((none, words), np.uint64), np.zeros((none, words), np.uint64)
     observations, outputs = (np.zeros((none, n), np.float32) for n in (task.n_observations, task.n_outputs))
-    delivered, states = np.zeros((none, 64 * words), np.int16), np.zeros((none, task.state_size))
-    functions = (task.reset, task.observe, task.step)
+    delivered = np.zeros((none, 64 * words), np.int16)
     scale = np.zeros(task.n_observations, np.float32)
     traces = state_array(constants.readout, task.n_outputs)[None, :][:none]
     counts = np.zeros(traces.shape, np.int32)
@@ -186,17 +213,6 @@ def compile_kernels(start: GraphStart) -> None:
     population.integrate_population(constants.readout, counts, alive, traces, events)
     population.output_population(constants.readout, traces, outputs)
     population.normalise_population(observations, scale, scale, alive, np.zeros((2, task.n_observations), np.int64))
-    specialise(population.reset_population, functions, 0, 0, 0, task.shared_starts, states, task.random_size)
-    specialise(population.observe_population, functions, states, alive, observations)
-    specialise(
-        population.step_population,
-        functions,
-        states,
-        outputs,
-        task.max_steps,
-        alive,
-        np.zeros(none),
-        np.zeros(none, np.int64),
-    )
+    compile_environment(task)
     two_samples = Broadcast(np.array([-1, 1], np.int32), 0.5)
     stored_credit(np.full((1, 1), 0.5, np.float32), two_samples, 4, np.zeros((2, 1), np.uint64))

@@ -1,4 +1,4 @@
-"""What the Lava engine and its graph say to each other. Imports no Lava: the engine reads it on every Python."""
+"""What the Lava engine and its graphs say to each other. Imports no Lava: the engine reads it on every Python."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Rsrp, Update
+from rsrp_lava.rules.base import Memory
+from rsrp_lava.rules.episodes import EpisodeRule
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,29 @@ class Order:
     previous_mean: float
     mean: np.ndarray  #: float32, of the observations
     inverse_std: np.ndarray  #: float32
+
+
+@dataclass(frozen=True)
+class RuleStart:
+    """What the graph of a rule that keeps weights starts from; it then waits for the first `RuleOrder`."""
+
+    experiment: Experiment
+    seed: int
+    memory: Memory
+
+    def rule(self) -> EpisodeRule:
+        """The rule."""
+        rule = self.experiment.build_weight_rule(self.seed)
+        assert isinstance(rule, EpisodeRule)
+        return rule
+
+
+@dataclass(frozen=True)
+class RuleOrder:
+    """Play the training episodes of this generation."""
+
+    generation: int
+    episodes: int
 
 
 def pack_update(update: Update) -> np.ndarray:

@@ -47,10 +47,12 @@ def main(link_descriptor: int, report_descriptor: int, lifeline: int, token: str
 def _run(start: Any, link: connection.Connection, report: Any) -> None:
     from lava.magma.core.run_conditions import RunContinuous
 
-    from rsrp_lava.engines import lava_graph
+    from rsrp_lava.engines import lava_graph, lava_rules
+    from rsrp_lava.engines.lava_messages import RuleStart
 
-    lava_graph.compile_kernels(start)
-    graph = lava_graph.build_graph(start, link, report)["environment"]
+    graphs: Any = lava_rules if isinstance(start, RuleStart) else lava_graph
+    graphs.compile_kernels(start)
+    graph = graphs.build_graph(start, link, report)["environment"]
     threading.Thread(target=_watch_children, args=(graph, report), daemon=True).start()
     # No process is more than a message ahead of another; by default Lava keeps 64 of each.
     graph.create_runtime(_run_config(start.experiment), compile_config={"pypy_channel_size": 2})

@@ -107,11 +107,11 @@ def normalise_population(observations, mean, inverse_std, alive, sums):
 
 
 @kernel
-def reset_population(task, seed, generation, phase, shared, states, random_size):
-    """Start every sample's episode: states[i] (float64) from its random numbers (random_bits.fill_start)."""
+def reset_population(task, seed, generation, phase, first, shared, states, random_size):
+    """Start every sample's episode: states[i] (float64) from random numbers of sample first + i (random_bits.fill_start)."""
     random = np.empty(random_size, np.float64)
     for sample in range(states.shape[0]):
-        fill_start(seed, generation, phase, sample, shared, random)
+        fill_start(seed, generation, phase, first + sample, shared, random)
         task[0](states[sample], random)
 
 
@@ -124,14 +124,17 @@ def observe_population(task, states, alive, observations):
 
 
 @kernel
-def step_population(task, states, outputs, max_steps, alive, returns, steps):
-    """Act on outputs[i]; adds to returns and steps; a sample whose episode ends is no longer alive."""
+def step_population(task, states, outputs, max_steps, alive, returns, steps, ended):
+    """Act on outputs[i]; adds to returns and steps; a sample whose episode ends is no longer alive.
+
+    ended[i] (uint8): whether it ended by itself, not for want of time.
+    """
     for sample in range(alive.shape[0]):
         if alive[sample]:
-            reward, ended = task[2](states[sample], outputs[sample])
+            reward, ended[sample] = task[2](states[sample], outputs[sample])
             returns[sample] += reward
             steps[sample] += 1
-            if ended or steps[sample] >= max_steps:
+            if ended[sample] or steps[sample] >= max_steps:
                 alive[sample] = 0
 
 

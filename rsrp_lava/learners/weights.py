@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsrp_lava.engines.lava import LavaRule
 from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
 from rsrp_lava.engines.threads import Threads
 from rsrp_lava.experiment import Experiment, no_release
@@ -59,17 +60,34 @@ class WeightLearner:
     """Hands the rule its episodes, and keeps count."""
 
     stopping = "stopping after the generation in flight (again: at once)"
-    stop: Sequence[int] = ()
 
     def __init__(self, experiment: Experiment, threads: Threads, seed: int) -> None:
         self.experiment, self.threads = experiment, threads
         self._rule = experiment.build_weight_rule(seed)
+        self._stop: Sequence[int] = ()
+        self._graph: LavaRule | None = None
+        if experiment.engine == "lava":
+            self._graph = LavaRule(experiment, self._rule, seed)
+            self.stopping = self._graph.stopping
         self._n_inputs = getattr(experiment.build_task(), "n_observations", 0)
         self.state = WeightState(0, experiment.rule, self._rule.start())
+
+    @property
+    def stop(self) -> Sequence[int]:
+        """See `learners.protocol.Learner.stop`."""
+        return self._stop
+
+    @stop.setter
+    def stop(self, received: Sequence[int]) -> None:
+        self._stop = received
+        if self._graph is not None:
+            self._graph.stop = received
 
     def prepare(self) -> None:
         """See `learners.protocol.Learner.prepare`."""
         self._rule.prepare(self.state.memory)
+        if self._graph is not None:
+            self._graph.prepare(self.state.memory)
 
     def evaluate(self, episodes: int) -> Outcome:
         """See `learners.protocol.Learner.evaluate`."""
@@ -78,7 +96,7 @@ class WeightLearner:
     def advance(self, evaluation: Outcome | None) -> Record:
         """See `learners.protocol.Learner.advance`."""
         state = self.state
-        played = self._rule.learn(state.memory, state.generation, self.experiment.population, self.threads)
+        played = self._play()
         state.sampled_return = float(np.mean(played.returns))
         state.env_steps += int(played.steps.sum())
         state.updates += played.updates
@@ -93,6 +111,13 @@ class WeightLearner:
         }
         state.generation += 1
         return record
+
+    def _play(self) -> Played:
+        """The training episodes of a generation, and what is learned from them."""
+        state, episodes = self.state, self.experiment.population
+        if self._graph is not None:
+            return self._graph.learn(state.memory, state.generation, episodes)
+        return self._rule.learn(state.memory, state.generation, episodes, self.threads)
 
     def final_record(self, evaluation: Outcome) -> Record:
         """See `learners.protocol.Learner.final_record`."""
@@ -111,6 +136,8 @@ class WeightLearner:
 
     def close(self) -> None:
         """See `learners.protocol.Learner.close`."""
+        if self._graph is not None:
+            self._graph.close()
         self.threads.close()
 
     def _outcome(self, played: Played) -> Outcome:

@@ -59,6 +59,8 @@ class WeightRule(ABC):
     automatic_rate: ClassVar[float]
     #: Whether training episodes follow one another on one processor, so that several learners can train side by side.
     sequential: ClassVar[bool] = False
+    #: The graph of Lava processes it also learns in, by its name in engines/lava_rules.py; None: there is none.
+    lava: ClassVar[str | None] = None
     #: Settings of an experiment it uses besides those that every rule has.
     settings: ClassVar[frozenset[str]] = frozenset()
     #: Of `network`, if that is one of them: what it has no use for.
@@ -78,6 +80,11 @@ class WeightRule(ABC):
             return "it plays episodes that are compiled, and this task has none"
         if not task.n_actions:
             return "it chooses among a few actions, and this task's action is a number"
+        return None
+
+    @classmethod
+    def lava_refusal(cls, options: RuleOptions) -> str | None:
+        """Why its Lava processes cannot do what these options ask for; None if they can."""
         return None
 
     @abstractmethod

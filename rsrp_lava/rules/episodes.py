@@ -67,8 +67,11 @@ class EpisodeRule(WeightRule):
         returns, steps, state = np.zeros(episodes), np.zeros(episodes, np.int64), self.task.open_state()
         arguments = self._arguments(memory, generation)
         threads.call(lambda: type(self).learn_kernel(self._functions, *arguments, state.values, (returns, steps)))
-        played = Played(returns, steps)
-        return Played(returns, steps, self.updates(played), self.measures(memory))
+        return self.finished(memory, returns, steps)
+
+    def finished(self, memory: Memory, returns: np.ndarray, steps: np.ndarray) -> Played:
+        """What is said of training episodes, when `memory` is what they made of it."""
+        return Played(returns, steps, self.updates(Played(returns, steps)), self.measures(memory))
 
     def evaluate(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """See `rules.base.WeightRule.evaluate`."""

@@ -40,11 +40,11 @@ from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_math import exponential, fill_normal
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, SPIKES, WEIGHTS, fill_start, fill_uniform, threefry
+from rsrp_lava.kernels.running import with_one_more
 from rsrp_lava.mapping.floating import floating_constants
 from rsrp_lava.network import Network
 from rsrp_lava.rules.base import Memory, Played, RuleOptions
 from rsrp_lava.rules.episodes import EpisodeRule
-from rsrp_lava.rules.running import with_one_more
 from rsrp_lava.tasks.base import EpisodeTask, Task
 
 #: The least deviation an observation is divided by.

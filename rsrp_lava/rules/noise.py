@@ -26,13 +26,27 @@ from numba import njit
 from pydantic import Field
 
 from rsrp_lava.kernels.compiling import kernel
-from rsrp_lava.kernels.exact_math import exponential, fill_normal, fill_softmax, logarithm, pick
-from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, NOISE, WEIGHTS, fill_start, uniform
+from rsrp_lava.kernels.exact_math import fill_normal
+from rsrp_lava.kernels.noise import (
+    NRL,
+    REINFORCE,
+    RMHL,
+    add_outer,
+    draw_action,
+    episode_step,
+    log_policy,
+    noise_factor,
+    rectify,
+    reward_step,
+    sum_of_squares,
+    take_noise,
+    teach,
+    weighted_sums,
+)
+from rsrp_lava.kernels.random_bits import EVALUATION, WEIGHTS, fill_start
 from rsrp_lava.rules.base import Memory, Played, RuleOptions, weights
 from rsrp_lava.rules.episodes import EpisodeRule
 from rsrp_lava.tasks.actions import choose
-
-_NRL, _RMHL, _REINFORCE = range(3)
 
 
 class NoiseOptions(RuleOptions):
@@ -56,27 +70,13 @@ def _forward(weights, slope, noise, x):
     for layer in range(len(weights)):
         w = weights[layer]
         a = x[after : after + w.shape[1]]
-        a[:] = 0.0
-        for i in range(w.shape[0]):
-            for j in range(w.shape[1]):
-                a[j] += x[before + i] * w[i, j]
+        weighted_sums(w, x[before:after], a)
         if noise.shape[0]:
             for j in range(w.shape[1]):
                 a[j] += noise[after - n_observed + j]
         if layer < len(weights) - 1:
-            for j in range(w.shape[1]):
-                a[j] = a[j] if a[j] > 0 else slope * a[j]
+            rectify(a, slope)
         before, after = after, after + w.shape[1]
-
-
-@njit(nogil=True)
-def _log_policy(scores, action):
-    """log softmax(scores)[action]."""
-    largest = scores.max()
-    total = 0.0
-    for k in range(scores.shape[0]):
-        total += exponential(scores[k] - largest)
-    return scores[action] - largest - logarithm(total)
 
 
 @njit(nogil=True)
@@ -84,12 +84,9 @@ def _add_outer(traces, factors, post, pre):
     """traces_l += factor_l pre_{l−1} post_lᵀ of all layers; `post` begins with the first layer, `pre` with x_0."""
     before, after = 0, 0
     for layer in range(len(traces)):
-        trace = traces[layer]
-        for i in range(trace.shape[0]):
-            scaled = factors[layer] * pre[before + i]
-            for j in range(trace.shape[1]):
-                trace[i, j] += scaled * post[after + j]
-        before, after = before + trace.shape[0], after + trace.shape[1]
+        n_in, n_out = traces[layer].shape
+        add_outer(traces[layer], factors[layer], pre[before : before + n_in], post[after : after + n_out])
+        before, after = before + n_in, after + n_out
 
 
 @njit(nogil=True)
@@ -97,14 +94,15 @@ def _noise_factors(difference, noise, weights, immediate, factors):
     """Of NRL's traces, layer by layer: Δ n_l / Σ_k |ξ_k|², or Δ / |ξ_l|²."""
     after, total = 0, 0.0
     for layer in range(len(weights)):
-        n_units, square = weights[layer].shape[1], 0.0
-        for j in range(n_units):
-            square += noise[after + j] * noise[after + j]
+        n_units = weights[layer].shape[1]
+        square = sum_of_squares(noise[after : after + n_units])
         after += n_units
         total += square
-        factors[layer] = difference / square if immediate else difference * n_units
+        if immediate:
+            factors[layer] = noise_factor(difference, 1, square)
     if not immediate:
-        factors /= total
+        for layer in range(len(weights)):
+            factors[layer] = noise_factor(difference, weights[layer].shape[1], total)
 
 
 @njit(nogil=True)
@@ -129,8 +127,7 @@ def _backward(weights, slope, x, policy, action, errors):
 def _teach(weights, traces, step):
     """W += step · e of all layers; the traces are used up."""
     for layer in range(len(weights)):
-        weights[layer][:] += step * traces[layer]
-        traces[layer][:] = 0.0
+        teach(weights[layer], traces[layer], step)
 
 
 @kernel
@@ -152,26 +149,23 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     for episode in range(returns.shape[0]):
         fill_start(seed, generation, 0, episode, False, random)
         reset(task_state, random)
-        average = np.nan if immediate else mean_reward[0]
-        total, t, ended = 0.0, 0, False
+        total, average, t, ended = 0.0, np.nan, 0, False
         while t < max_steps and not ended:
             observe(task_state, observation)
             for k in range(n_observed):
                 x[k] = noisy[k] = observation[k]
-            if method != _REINFORCE:
-                fill_normal(seed, generation, episode, NOISE, t, noise)
-                noise *= noise_std
+            if method != REINFORCE:
+                take_noise((seed, generation, episode), t, noise_std, noise)
                 _forward(weights, slope, noise, noisy)
-            if method != _RMHL:
+            if method != RMHL:
                 _forward(weights, slope, silence, x)
-            scores = (noisy if method == _RMHL else x)[n_units - n_actions :]
-            fill_softmax(scores, policy)
-            action = pick(policy, uniform(seed, generation, episode, ACTION, t))
-            if method == _NRL:
-                difference = _log_policy(noisy[n_units - n_actions :], action) - _log_policy(scores, action)
+            scores = (noisy if method == RMHL else x)[n_units - n_actions :]
+            action = draw_action(scores, policy, (seed, generation, episode), t)
+            if method == NRL:
+                difference = log_policy(noisy[n_units - n_actions :], action) - log_policy(scores, action)
                 _noise_factors(difference, noise, weights, immediate, factors)
                 _add_outer(traces, factors, noise, x if immediate else noisy)
-            elif method == _RMHL:
+            elif method == RMHL:
                 _add_outer(traces, factors, noise, noisy)
             else:
                 _backward(weights, slope, x, policy, action, errors)
@@ -181,13 +175,11 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
             total += reward
             t += 1
             if immediate:
-                average = reward if np.isnan(average) else average
-                _teach(weights, traces, learning_rate * (reward - average))
-                average += average_rate * (reward - average)
+                taught, average = reward_step(reward, average, learning_rate, average_rate)
+                _teach(weights, traces, taught)
         if not immediate:
-            average = total if np.isnan(average) else average
-            _teach(weights, traces, learning_rate * (total - average) / (abs(total) if total != 0 else 1.0))
-            mean_reward[0] = average + average_rate * (total - average)
+            taught, mean_reward[0] = episode_step(total, mean_reward[0], learning_rate, average_rate)
+            _teach(weights, traces, taught)
         returns[episode], steps[episode] = total, t
 
 
@@ -225,8 +217,9 @@ class Nrl(EpisodeRule):
     summary = "noise-based reward-modulated learning: a directional derivative from noise (García Fernández et al. 2025)"
     Options = NoiseOptions
     automatic_rate = 0.05
+    lava = "noise"
     learn_kernel, evaluate_kernel = learn_episodes, evaluate_episodes
-    method: ClassVar[int] = _NRL
+    method: ClassVar[int] = NRL
     options: NoiseOptions
 
     def start(self) -> Memory:
@@ -258,11 +251,12 @@ class Rmhl(Nrl):
     """Reward-modulated Hebbian learning: the noise itself times the activity that came in."""
 
     summary = "reward-modulated Hebbian learning: noise times activity times reward, the baseline of nrl"
-    method = _RMHL
+    method = RMHL
 
 
 class Reinforce(Nrl):
     """REINFORCE (Williams 1992), its gradient by backpropagation."""
 
     summary = "REINFORCE by backpropagation, on the network of nrl (Williams 1992)"
-    method = _REINFORCE
+    method = REINFORCE
+    lava = None  # its errors come from the layers above, not from what a synapse sees

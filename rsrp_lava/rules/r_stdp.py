@@ -54,16 +54,32 @@ from pydantic import Field, model_validator
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_math import exponential
-from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, SPIKES, WEIGHTS, fill_start, fill_uniform, uniform
+from rsrp_lava.kernels.r_stdp import (
+    ANGLE,
+    Coding,
+    Lif,
+    Stdp,
+    Teaching,
+    count,
+    encode,
+    episode_factor,
+    excite,
+    fire,
+    fire_inputs,
+    inhibit,
+    most,
+    note,
+    pair,
+    standardisation,
+    step_factor,
+    teach,
+)
+from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, WEIGHTS, fill_start, fill_uniform, uniform
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions
 from rsrp_lava.rules.episodes import EpisodeRule
-from rsrp_lava.rules.running import with_one_more
 from rsrp_lava.tasks.actions import choose
 
 _CRITICS = ("reward", "prediction_error", "angle")
-_REWARD, _PREDICTION_ERROR, _ANGLE = range(3)
-#: Traces below this are 0, before they become numbers that processors are slow with.
-_FORGOTTEN = 1e-9
 
 
 class RStdpOptions(RuleOptions):
@@ -125,48 +141,6 @@ class RStdpOptions(RuleOptions):
         return round(self.sim_time_ms / self.dt_ms)
 
 
-class Coding(NamedTuple):
-    """Observations as input spikes."""
-
-    edges: np.ndarray  #: float64, shape (bins − 1,), rising; of standardised observations
-    mean: np.ndarray  #: float64, shape (d_in,)
-    deviation: np.ndarray  #: … both are empty if those observed are to be taken
-    spike_probability: float  #: a substep
-
-
-class Lif(NamedTuple):
-    """Neurons, and how many substeps they have."""
-
-    substeps: int
-    synapse_decay: float
-    membrane_decay: float
-    threshold: float
-    inhibition: float
-
-
-class Stdp(NamedTuple):
-    """Spike pairs to eligibility."""
-
-    plus_decay: float
-    minus_decay: float
-    eligibility_decay: float
-    a_plus: float
-    a_minus: float
-
-
-class Teaching(NamedTuple):
-    """Eligibility and reward to weights."""
-
-    critic: int
-    immediate: bool
-    learning_rate: float
-    average_rate: float
-    return_scale: float
-    weight_min: float
-    weight_max: float
-    conserve_output: bool
-
-
 class Cells(NamedTuple):
     """State of the network; all but `active` is 0 when an episode starts. `pre` are the neurons whose synapses learn."""
 
@@ -216,140 +190,21 @@ def _rest(cells):
 
 
 @njit(nogil=True)
-def _standardisation(coding, seen, mean, deviation):
-    """Means and deviations of an episode: those given, or of what was observed before it."""
-    for k in range(mean.shape[0]):
-        if coding.mean.shape[0]:
-            mean[k], deviation[k] = coding.mean[k], coding.deviation[k]
-        else:
-            mean[k] = seen[1, k]
-            deviation[k] = math.sqrt(seen[2, k] / seen[0, k]) if seen[2, k] > 0 else 1.0
-
-
-@njit(nogil=True)
-def _note(observation, seen):
-    """One more observation; rows of `seen`: how many, their mean, the sum of squared differences from it."""
-    for k in range(observation.shape[0]):
-        seen[0, k] += 1.0
-        seen[1, k], seen[2, k] = with_one_more(observation[k], seen[0, k], seen[1, k], seen[2, k])
-
-
-@njit(nogil=True)
-def _encode(observation, mean, deviation, edges, active):
-    """The input neuron of each observation's bin."""
-    for k in range(observation.shape[0]):
-        z, place = (observation[k] - mean[k]) / deviation[k], 0
-        for edge in range(edges.shape[0]):
-            if z > edges[edge]:
-                place += 1
-        active[k] = k * (edges.shape[0] + 1) + place
-
-
-@njit(nogil=True)
-def _excite(weights, spikes, u):
-    """u_j += Σ_i s_i w_ij."""
-    for i in range(spikes.shape[0]):
-        if spikes[i] > 0:
-            for j in range(u.shape[0]):
-                u[j] += weights[i, j]
-
-
-@njit(nogil=True)
-def _fire(lif, u, v, spikes):
-    """Membranes take up their current and spike."""
-    for j in range(u.shape[0]):
-        v[j] = lif.membrane_decay * v[j] + (1.0 - lif.membrane_decay) * u[j]
-        spikes[j] = 1.0 if v[j] > lif.threshold else 0.0
-        if spikes[j] > 0:
-            v[j] = 0.0
-
-
-@njit(nogil=True)
-def _decay(trace, factor):
-    for i in range(trace.shape[0]):
-        trace[i] = trace[i] * factor if trace[i] > _FORGOTTEN else 0.0
-
-
-@njit(nogil=True)
-def _pair(cells, stdp):
-    """A substep of traces and eligibility, after its spikes."""
-    _decay(cells.pre_trace, stdp.plus_decay)
-    _decay(cells.motor_trace, stdp.minus_decay)
-    cells.pre_trace[:] += cells.pre
-    some_motor = cells.fired.sum() > 0
-    for i in range(cells.pre.shape[0]):
-        row = cells.eligibility[i]
-        for j in range(row.shape[0]):
-            row[j] *= stdp.eligibility_decay
-        if cells.pre[i] > 0:
-            for j in range(row.shape[0]):
-                row[j] -= stdp.a_minus * cells.motor_trace[j]
-        if some_motor and cells.pre_trace[i] > 0:
-            gain = stdp.a_plus * cells.pre_trace[i]
-            for j in range(row.shape[0]):
-                row[j] += gain * cells.motor[j]
-    cells.motor_trace[:] += cells.motor
-
-
-@njit(nogil=True)
-def _count(cells):
-    """Spikes of every action's motor neurons in this substep."""
-    size = cells.motor.shape[0] // cells.fired.shape[0]
-    for action in range(cells.fired.shape[0]):
-        cells.fired[action] = cells.motor[action * size : (action + 1) * size].sum()
-        cells.counts[action] += cells.fired[action]
-
-
-@njit(nogil=True)
-def _simulate(cells, weights, hidden_weights, coding, lif, stdp, plastic, key, t):
-    """The substeps of environment step t; key: (seed, generation, episode, phase)."""
-    seed, generation, episode, phase = key
-    n_observed, n_actions = cells.active.shape[0], cells.fired.shape[0]
-    size = cells.motor.shape[0] // n_actions
+def _simulate(cells, weights, hidden_weights, coding, lif, stdp, plastic, key, phase, t):
+    """The substeps of environment step t; key: (seed, generation, episode)."""
     cells.counts[:] = 0.0
     for substep in range(lif.substeps):
-        cells.inputs[:] = 0.0
-        for k in range(n_observed):
-            draw = uniform(seed, generation, episode, SPIKES + phase, (t * lif.substeps + substep) * n_observed + k)
-            cells.inputs[cells.active[k]] = 1.0 if draw < coding.spike_probability else 0.0
+        fire_inputs(cells.active, coding.spike_probability, key, phase, t * lif.substeps + substep, cells.inputs)
         if hidden_weights.shape[1]:
-            cells.hidden_u[:] *= lif.synapse_decay
-            _excite(hidden_weights, cells.inputs, cells.hidden_u)
-            _fire(lif, cells.hidden_u, cells.hidden_v, cells.pre)
-        cells.u[:] *= lif.synapse_decay
-        _excite(weights, cells.pre, cells.u)
-        everyone = cells.fired.sum()
-        for action in range(n_actions):
-            cells.u[action * size : (action + 1) * size] -= lif.inhibition * (everyone - cells.fired[action])
-        _fire(lif, cells.u, cells.v, cells.motor)
-        _count(cells)
+            excite(lif.synapse_decay, hidden_weights, cells.inputs, cells.hidden_u)
+            fire(lif, cells.hidden_u, cells.hidden_v, cells.pre)
+        excite(lif.synapse_decay, weights, cells.pre, cells.u)
+        inhibit(lif.inhibition, cells.fired, cells.u)
+        fire(lif, cells.u, cells.v, cells.motor)
+        count(cells.motor, cells.fired)
+        cells.counts[:] += cells.fired
         if plastic:
-            _pair(cells, stdp)
-
-
-@njit(nogil=True)
-def _most(counts, draw):
-    """The action with the most spikes; of equal ones the one a uniform number picks."""
-    most, equals = counts.max(), 0
-    for action in range(counts.shape[0]):
-        equals += counts[action] == most
-    place = int(draw * equals)
-    for action in range(counts.shape[0]):
-        if counts[action] == most:
-            if place == 0:
-                return action
-            place -= 1
-    return 0
-
-
-@njit(nogil=True)
-def _running(values, k, value, rate):
-    """values[k], a running mean (nan: none yet), moves towards the value; returns the value's difference from it before."""
-    if np.isnan(values[k]):
-        values[k] = value
-    difference = value - values[k]
-    values[k] += rate * difference
-    return difference
+            pair(stdp, cells.pre, cells.motor, cells.pre_trace, cells.motor_trace, cells.eligibility)
 
 
 @njit(nogil=True)
@@ -370,42 +225,10 @@ def _angle_factor(before, after):
     return 1.5 * decrease if decrease > 0 else decrease
 
 
-@njit(nogil=True)
-def _step_factor(teaching, reward, ended, expected):
-    """M of a step, of the critics that look at reward alone."""
-    if teaching.critic == _REWARD:
-        return reward
-    factor = _running(expected, 0, reward, teaching.average_rate)
-    return factor - expected[0] if ended else factor
-
-
-@njit(nogil=True)
-def _episode_factor(teaching, total, expected):
-    """M of an episode. D begins with the first |R|, so that early steps are small."""
-    if teaching.critic == _REWARD:
-        return total / teaching.return_scale
-    error = _running(expected, 0, total, teaching.average_rate)
-    _running(expected, 1, abs(total) if np.isnan(expected[1]) else abs(error), teaching.average_rate)
-    return error / expected[1] if expected[1] > 0 else 0.0
-
-
-@njit(nogil=True)
-def _teach(weights, eligibility, factor, teaching):
-    """w_ij ← clip(w_ij + η M (e_ij − ē_i)), |M| ≤ 1."""
-    step = teaching.learning_rate * min(max(factor, -1.0), 1.0)
-    if step == 0.0:
-        return
-    for i in range(weights.shape[0]):
-        row, trace = weights[i], eligibility[i]
-        mean = trace.sum() / trace.shape[0] if teaching.conserve_output else 0.0
-        for j in range(row.shape[0]):
-            row[j] = min(max(row[j] + step * (trace[j] - mean), teaching.weight_min), teaching.weight_max)
-
-
 @kernel
 def learn_episodes(functions, parts, constants, task_sizes, key, task_state, played):
     """See `EpisodeRule`. parts: weights (n_pre, n_motor), those into hidden neurons (n_in, n_hidden), running means
-    (float64, shape (2,): r̄ or R̄, D; nan before the first), `seen` (see `_note`); constants: Coding, Lif, Stdp, Teaching."""
+    (float64, shape (2,): r̄ or R̄, D; nan before the first), `seen` (see `note`); constants: Coding, Lif, Stdp, Teaching."""
     reset, observe, step = functions
     weights, hidden_weights, expected, seen = parts
     coding, lif, stdp, teaching = constants
@@ -418,26 +241,26 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     for episode in range(returns.shape[0]):
         fill_start(seed, generation, 0, episode, False, random)
         reset(task_state, random)
-        _standardisation(coding, seen, mean, deviation)
+        standardisation(coding, seen, mean, deviation)
         _rest(cells)
         total, t, ended = 0.0, 0, False
         observe(task_state, observation)
         while t < max_steps and not ended:
-            _note(observation, seen)
-            _encode(observation, mean, deviation, coding.edges, cells.active)
-            _simulate(cells, weights, hidden_weights, coding, lif, stdp, True, (seed, generation, episode, 0), t)
-            choose(output, _most(cells.counts, uniform(seed, generation, episode, ACTION, t)))
-            before = _imbalance(observation) if teaching.critic == _ANGLE else 0.0
+            note(observation, seen)
+            encode(observation, mean, deviation, coding.edges, cells.active)
+            _simulate(cells, weights, hidden_weights, coding, lif, stdp, True, (seed, generation, episode), 0, t)
+            choose(output, most(cells.counts, uniform(seed, generation, episode, ACTION, t)))
+            before = _imbalance(observation) if teaching.critic == ANGLE else 0.0
             reward, ended = step(task_state, output)
             observe(task_state, observation)
             total += reward
             t += 1
-            if teaching.critic == _ANGLE:
-                _teach(weights, cells.eligibility, _angle_factor(before, _imbalance(observation)), teaching)
+            if teaching.critic == ANGLE:
+                teach(weights, cells.eligibility, _angle_factor(before, _imbalance(observation)), teaching)
             elif teaching.immediate:
-                _teach(weights, cells.eligibility, _step_factor(teaching, reward, ended, expected), teaching)
+                teach(weights, cells.eligibility, step_factor(teaching, reward, ended, expected), teaching)
         if not teaching.immediate:
-            _teach(weights, cells.eligibility, _episode_factor(teaching, total, expected), teaching)
+            teach(weights, cells.eligibility, episode_factor(teaching, total, expected), teaching)
         returns[episode], steps[episode] = total, t
 
 
@@ -453,7 +276,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
     cells = _cells(n_observed, hidden_weights.shape[0], hidden_weights.shape[1], weights.shape[1], n_actions)
     mean, deviation = np.zeros(n_observed), np.ones(n_observed)
-    _standardisation(coding, seen, mean, deviation)
+    standardisation(coding, seen, mean, deviation)
     for place in range(returns.shape[0]):
         episode = first + place
         fill_start(seed, generation, EVALUATION, episode, False, random)
@@ -462,9 +285,10 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
         total, t, ended = 0.0, 0, False
         while t < max_steps and not ended:
             observe(task_state, observation)
-            _encode(observation, mean, deviation, coding.edges, cells.active)
-            _simulate(cells, weights, hidden_weights, coding, lif, stdp, False, (seed, generation, episode, EVALUATION), t)
-            choose(output, _most(cells.counts, uniform(seed, generation, episode, ACTION + EVALUATION, t)))
+            encode(observation, mean, deviation, coding.edges, cells.active)
+            key_of_episode = (seed, generation, episode)
+            _simulate(cells, weights, hidden_weights, coding, lif, stdp, False, key_of_episode, EVALUATION, t)
+            choose(output, most(cells.counts, uniform(seed, generation, episode, ACTION + EVALUATION, t)))
             reward, ended = step(task_state, output)
             total += reward
             t += 1
@@ -479,6 +303,7 @@ class RStdp(EpisodeRule):
     )
     Options = RStdpOptions
     automatic_rate = 0.01
+    lava = "r_stdp"
     learn_kernel, evaluate_kernel = learn_episodes, evaluate_episodes
     options: RStdpOptions
 
@@ -497,6 +322,13 @@ class RStdp(EpisodeRule):
                     f"rule_options.{name}: has {len(given)} numbers, but {self.task.name} has {n_observed} observations; "
                     "give one an observation, or leave it out"
                 )
+
+    @classmethod
+    def lava_refusal(cls, options: RuleOptions) -> str | None:
+        """See `rules.base.WeightRule.lava_refusal`."""
+        if getattr(options, "critic", None) == "angle":
+            return "critic: angle looks at the pole, of which engine lava's reward broadcaster hears nothing; use another"
+        return None
 
     def start(self) -> Memory:
         """See `rules.base.WeightRule.start`."""

@@ -43,9 +43,9 @@ from pydantic import Field, PositiveInt
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_math import fill_logistic, fill_normal, fill_softmax, logarithm, pick, sigmoid
 from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, NOISE, WEIGHTS, fill_start, uniform
+from rsrp_lava.kernels.running import with_one_more
 from rsrp_lava.rules.base import Memory, RuleOptions
 from rsrp_lava.rules.episodes import EpisodeRule
-from rsrp_lava.rules.running import with_one_more
 from rsrp_lava.tasks.actions import choose
 
 _BETA1, _BETA2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
