@@ -1,8 +1,9 @@
 """What all processes that carry a population have in common: the phase line, substeps, error reports.
 
-One Lava time step is one simulation step (0.5 ms). The environment leads: at the first step of every environment step it
-sends on the *phase line* which samples still play (`alive`). When none does, that time step has no spikes: all processes ask
-for Lava's learning phase, in which returns, broadcast and updates pass over ports.
+One Lava time step is one simulation step (0.5 ms; of rules that keep weights, what engines/lava_rules.py says). The
+environment leads: at the first step of every environment step it sends on the *phase line* which samples still play
+(`alive`). When none does, that time step has no spikes: all processes ask for Lava's learning phase, in which returns,
+broadcast and updates pass over ports.
 """
 
 from __future__ import annotations

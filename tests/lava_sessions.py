@@ -69,12 +69,12 @@ def fault(monkeypatch, tmp_path):
         monkeypatch.setattr(LavaGraph, "worker", "faulty_worker")
         for name, value in {"FAULT": f"{label}:{phase}", "FAULT_TEXT": text, "FAULT_TIME": tmp_path / "time"}.items():
             monkeypatch.setenv(name, str(value))
+        signal.alarm(60)
 
     def hangs(number, frame):
         raise TimeoutError("the engine waits for ever")
 
     previous = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(60)
     yield fault
     signal.alarm(0)
     signal.signal(signal.SIGALRM, previous)

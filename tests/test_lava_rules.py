@@ -4,6 +4,9 @@ import pytest
 
 from lava_sessions import needs_lava
 from rsrp_lava import EngineError, Experiment, ExperimentError, load_run, train
+from rsrp_lava.engines.lava import LavaGraph
+from rsrp_lava.engines.threads import Threads
+from rsrp_lava.learners import open_learner
 from rsrp_lava.rules import WEIGHT_RULES
 
 CARTPOLE = {"task": "cartpole", "population": 4, "evaluation_episodes": 2, "seed": 3, "environment": {"max_steps": 20}}
@@ -31,9 +34,10 @@ def without_seconds(metrics):
 
 @needs_lava
 @pytest.mark.parametrize("settings", [*SETTINGS, *(pytest.param(slow, marks=pytest.mark.slow) for slow in SLOW)], ids=str)
-def test_weights_are_the_same_bits_and_a_run_may_change_engines(settings, fault, tmp_path, nothing_left):
+def test_weights_are_the_same_bits_and_a_run_may_change_engines(settings, monkeypatch, tmp_path, nothing_left):
     """Two generations in Lava between others of the compiled rule; children of Lava's compile nothing."""
-    fault("compile", "children")
+    monkeypatch.setattr(LavaGraph, "worker", "faulty_worker")
+    monkeypatch.setenv("FAULT", "compile:children")
     experiment = Experiment(**settings)
     straight = train(experiment, threads=1)
     out = tmp_path / "run"
@@ -69,6 +73,7 @@ def test_hedonistic_is_the_same_bits_in_lava(nothing_left):
     ],
 )
 def test_what_fails_in_the_graph_is_reported_and_nothing_hangs(label, phase, said, fault, tmp_path, nothing_left):
+    open_learner(Experiment(**NRL), Threads(1)).prepare()  # compiled before the clock runs
     fault(label, phase)
     with pytest.raises(EngineError, match=said):
         train(Experiment(**NRL, engine="lava"), out=tmp_path / "run")

@@ -33,7 +33,7 @@ class NoiseSynapses(PopulationProcess):
     Parameters: `weights`, `method` (kernels/noise.py), `immediate`, `part`, `seed`.
     """
 
-    def __init__(self, *, shape: tuple[int, int], part: Part, n_inputs: int, **parameters: Any) -> None:
+    def __init__(self, *, shape: tuple[int, ...], part: Part, n_inputs: int, **parameters: Any) -> None:
         super().__init__(samples=1, evaluation=0, substeps=1, n_inputs=n_inputs, shape=shape, part=part, **parameters)
         n_in, n_out = shape
         self.s_in = InPort(shape=self.source_shape(n_in))

@@ -24,7 +24,7 @@ class CurrentSynapses(PopulationProcess):
     Parameters: `weights`, `lif` (kernels/r_stdp.Lif), `part`, `seed`.
     """
 
-    def __init__(self, *, shape: tuple[int, int], n_inputs: int, part: Part, **parameters: Any) -> None:
+    def __init__(self, *, shape: tuple[int, ...], n_inputs: int, part: Part, **parameters: Any) -> None:
         super().__init__(samples=1, evaluation=0, n_inputs=n_inputs, shape=shape, part=part, **parameters)
         n_pre, n_post = shape
         self.s_in = InPort(shape=(n_pre,))
@@ -48,6 +48,6 @@ class StdpSynapses(CurrentSynapses):
     Parameters: `stdp`, `teaching` (kernels/r_stdp.py), `n_actions`.
     """
 
-    def __init__(self, *, shape: tuple[int, int], **parameters: Any) -> None:
+    def __init__(self, *, shape: tuple[int, ...], **parameters: Any) -> None:
         super().__init__(shape=shape, **parameters)
         self.b_in = InPort(shape=(shape[1],))

@@ -28,15 +28,17 @@ from rsrp_lava.processes.reward_broadcaster.process import RewardBroadcaster
 from rsrp_lava.processes.spike_vote.process import SpikeVote
 from rsrp_lava.processes.stdp_synapse.process import CurrentSynapses, StdpSynapses
 from rsrp_lava.rules.base import WEIGHTS, Memory
+from rsrp_lava.rules.episodes import EpisodeRule
 from rsrp_lava.rules.noise import Nrl
 from rsrp_lava.rules.r_stdp import RStdp
 from rsrp_lava.tasks.actions import choose
 
 
 class ThirdFactor(Protocol):
-    """From rewards to what every synapse is told; `memory` is what the rule remembers of rewards, changed in place."""
+    """From rewards to what every synapse is told."""
 
-    memory: Memory
+    every_step: bool  #: of every reward, not of the return after the episode
+    memory: Memory  #: what the rule remembers of rewards, changed in place
 
     def start(self) -> None:
         """An episode begins."""
@@ -56,8 +58,8 @@ class EpisodeJudge:
     A generation is ordered by the engine when nothing plays; when its last episode is over, the engine is told.
     """
 
-    def __init__(self, factor: ThirdFactor, n_inputs: int, every_step: bool) -> None:
-        self.factor, self.every_step = factor, every_step
+    def __init__(self, factor: ThirdFactor, n_inputs: int) -> None:
+        self.factor = factor
         self.generation, self.episode = -1, 0
         self.returns, self.steps = np.zeros(0), np.zeros(0, np.int64)
         self.nothing = np.zeros(2 * n_inputs)
@@ -73,7 +75,7 @@ class EpisodeJudge:
         reward, steps, how = played[0]
         self.returns[self.episode] += reward
         self.steps[self.episode] = steps
-        if self.every_step:
+        if self.factor.every_step:
             factor = self.factor.of_step(reward, how == ENDED)
             if how == PLAYING:
                 return self._told(factor)
@@ -95,13 +97,12 @@ class EpisodeJudge:
 def build_graph(start: RuleStart, link: Any, report: Any) -> dict[str, Any]:
     """All processes by name, connected. `link`: connection to the engine; `report`: called with what failed."""
     rule, memory = start.rule(), start.memory
-    task, kind = rule.task, _GRAPHS[rule.lava]
+    task, kind = rule.task, _graph_of(rule)
     factor = kind.factor(rule, memory)
     sizes = [0 if name in factor.memory else array.size for name, array in memory.items()]
     parts = dict(zip(memory, parts_of(sizes), strict=True))
     shared: dict[str, Any] = {"n_inputs": task.n_observations, "report": report, "seed": start.seed}
     alone: dict[str, Any] = {"samples": 1, "evaluation": 0}
-    every_step = rule.options.reward_timing == "immediate"
     layers, substeps = kind.build(rule, memory, parts, shared), kind.substeps(rule)
     environment = Environment(
         label="environment",
@@ -109,14 +110,14 @@ def build_graph(start: RuleStart, link: Any, report: Any) -> dict[str, Any]:
         n_outputs=task.n_outputs,
         key=(start.seed, 0),
         playing=False,
-        every_step=every_step,
+        every_step=factor.every_step,
         substeps=substeps,
         **alone,
         **shared,
     )
     broadcaster = RewardBroadcaster(
         label="reward broadcaster",
-        judge=EpisodeJudge(factor, task.n_observations, every_step),
+        judge=EpisodeJudge(factor, task.n_observations),
         link=link,
         parts=list(parts.values()),
         substeps=substeps,
@@ -140,7 +141,7 @@ def compile_kernels(start: RuleStart) -> None:
     rule = start.rule()
     compile_environment(rule.task)
     choose(np.zeros(rule.task.n_outputs, np.float32), 0)
-    _GRAPHS[rule.lava].compile(rule)
+    _graph_of(rule).compile(rule)
 
 
 # ---------------------------------------------------------------------------------------------------------- nrl and rmhl
@@ -150,6 +151,7 @@ class RewardError:
     """η δ of rules/noise.py."""
 
     def __init__(self, rule: Nrl, memory: Memory) -> None:
+        self.every_step = rule.options.reward_timing == "immediate"
         self.rates = (rule.problem.learning_rate, rule.options.average_rate)
         self.memory = {"mean_reward": memory["mean_reward"]}
 
@@ -187,7 +189,12 @@ def _build_noise(rule: Nrl, memory: Memory, parts: dict[str, Part], shared: dict
             part=parts[name],
             **shared,
         )
-        settings = {"n_units": weights.shape[1], "first": first, "everyone": everyone, "noise_std": options.noise_std}
+        settings: dict[str, Any] = {
+            "n_units": weights.shape[1],
+            "first": first,
+            "everyone": everyone,
+            "noise_std": options.noise_std,
+        }
         if last:
             settings |= {"n_outputs": task.n_outputs, "method": rule.method, "choose": choose}
             units = PolicyUnits(label="policy units", **settings, **shared)
@@ -227,6 +234,7 @@ class StdpFactor:
 
     def __init__(self, rule: RStdp, memory: Memory) -> None:
         self.teaching = rule.constants[3]
+        self.every_step = self.teaching.immediate
         self.memory = {"expected": memory["expected"]}
 
     def start(self) -> None:
@@ -317,3 +325,8 @@ _GRAPHS = {
     "noise": RuleGraph(RewardError, _build_noise, _compile_noise, lambda rule: 1),
     "r_stdp": RuleGraph(StdpFactor, _build_r_stdp, _compile_r_stdp, lambda rule: rule.options.substeps),
 }
+
+
+def _graph_of(rule: EpisodeRule) -> RuleGraph:
+    assert rule.lava is not None, "experiment.py refuses it"
+    return _GRAPHS[rule.lava]

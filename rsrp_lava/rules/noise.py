@@ -217,7 +217,7 @@ class Nrl(EpisodeRule):
     summary = "noise-based reward-modulated learning: a directional derivative from noise (García Fernández et al. 2025)"
     Options = NoiseOptions
     automatic_rate = 0.05
-    lava = "noise"
+    lava: ClassVar[str | None] = "noise"
     learn_kernel, evaluate_kernel = learn_episodes, evaluate_episodes
     method: ClassVar[int] = NRL
     options: NoiseOptions
