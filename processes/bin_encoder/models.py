@@ -9,7 +9,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rsrp_lava.kernels.r_stdp import encode, fire_inputs, note, standardisation
+from rsrp_lava.kernels.r_stdp import encode_alone, fire_inputs_alone, note_alone, standardisation_alone
 from rsrp_lava.processes.bin_encoder.process import BinEncoder
 from rsrp_lava.processes.population import EpisodeModel
 
@@ -34,17 +34,17 @@ class BinEncoderModel(EpisodeModel):
 
     def rest(self) -> None:
         """Standardise the episode as what was seen before it says."""
-        standardisation(self.parameters["coding"], self.seen, self.mean, self.deviation)
+        standardisation_alone(self.parameters["coding"], self.seen, self.mean, self.deviation)
 
     def step(self) -> None:
         """One substep."""
         coding = self.parameters["coding"]
         if self.substep == 0:
             observation = self.s_in.recv()[0]
-            note(observation, self.seen)
-            encode(observation, self.mean, self.deviation, coding.edges, self.active)
+            note_alone(observation, self.seen)
+            encode_alone(observation, self.mean, self.deviation, coding.edges, self.active)
         substep = self.t * self.parameters["substeps"] + self.substep
-        fire_inputs(self.active, coding.spike_probability, self.key, 0, substep, self.spikes)
+        fire_inputs_alone(self.active, coding.spike_probability, self.key, 0, substep, self.spikes)
         self.s_out.send(self.spikes)
         super().step()
 

@@ -9,7 +9,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rsrp_lava.kernels.r_stdp import fire
+from rsrp_lava.kernels.r_stdp import fire_alone
 from rsrp_lava.processes.membrane.process import Membranes
 from rsrp_lava.processes.population import EpisodeModel
 
@@ -34,6 +34,6 @@ class MembranesModel(EpisodeModel):
 
     def step(self) -> None:
         """One substep."""
-        fire(self.parameters["lif"], self.u_in.recv(), self.v, self.spikes)
+        fire_alone(self.parameters["lif"], self.u_in.recv(), self.v, self.spikes)
         self.s_out.send(self.spikes)
         super().step()

@@ -9,7 +9,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rsrp_lava.kernels.noise import layer_sums, note_step, start_signals, teach
+from rsrp_lava.kernels.noise import layer_sums, note_step, start_signals, teach_alone
 from rsrp_lava.processes.noise_synapse.process import NoiseInputSynapses, NoiseSynapses
 from rsrp_lava.processes.population import EpisodeModel
 
@@ -46,7 +46,7 @@ class LayerModel(EpisodeModel):
 
     def teach(self, factor: float) -> None:
         """W += η δ e."""
-        teach(self.weights, self.trace, factor)
+        teach_alone(self.weights, self.trace, factor)
 
     def state(self) -> np.ndarray:
         """The weights."""

@@ -9,7 +9,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rsrp_lava.kernels.r_stdp import count, vote
+from rsrp_lava.kernels.r_stdp import count_alone, vote_alone
 from rsrp_lava.processes.population import EpisodeModel
 from rsrp_lava.processes.spike_vote.process import SpikeVote
 
@@ -33,9 +33,9 @@ class SpikeVoteModel(EpisodeModel):
         """One substep."""
         if self.substep == 0:
             self.counts[:] = 0
-        count(self.s_in.recv(), self.fired)
+        count_alone(self.s_in.recv(), self.fired)
         self.counts += self.fired
         if self.last_substep:
-            self.parameters["choose"](self.output[0], vote(self.counts, self.key, self.t))
+            self.parameters["choose"](self.output[0], vote_alone(self.counts, self.key, self.t))
             self.a_out.send(self.output)
         super().step()

@@ -9,7 +9,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rsrp_lava.kernels.r_stdp import count, excite, inhibit, pair, teach
+from rsrp_lava.kernels.r_stdp import count_alone, excite_alone, inhibit_alone, pair_alone, teach_alone
 from rsrp_lava.processes.population import EpisodeModel
 from rsrp_lava.processes.stdp_synapse.process import CurrentSynapses, StdpSynapses
 
@@ -34,7 +34,7 @@ class CurrentModel(EpisodeModel):
     def receive_spikes(self) -> np.ndarray:
         """Spikes of the sources, and what they do to the current."""
         spikes = self.s_in.recv()
-        excite(self.parameters["lif"].synapse_decay, self.weights, spikes, self.current)
+        excite_alone(self.parameters["lif"].synapse_decay, self.weights, spikes, self.current)
         return spikes
 
     def state(self) -> np.ndarray:
@@ -79,13 +79,13 @@ class StdpSynapsesModel(CurrentModel):
     def step(self) -> None:
         """One substep."""
         spikes = self.receive_spikes()
-        inhibit(self.parameters["lif"].inhibition, self.fired, self.current)
+        inhibit_alone(self.parameters["lif"].inhibition, self.fired, self.current)
         self.u_out.send(self.current)
         back = self.b_in.recv()
-        count(back, self.fired)
-        pair(self.parameters["stdp"], spikes, back, self.pre_trace, self.post_trace, self.eligibility)
+        count_alone(back, self.fired)
+        pair_alone(self.parameters["stdp"], spikes, back, self.pre_trace, self.post_trace, self.eligibility)
         super().step()
 
     def teach(self, factor: float) -> None:
         """The eligibility becomes weight, as the third factor says."""
-        teach(self.weights, self.eligibility, factor, self.parameters["teaching"])
+        teach_alone(self.weights, self.eligibility, factor, self.parameters["teaching"])

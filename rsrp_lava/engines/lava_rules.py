@@ -221,7 +221,7 @@ def _compile_noise(rule: Nrl) -> None:
     noise.hidden_activity(pair, 0.5)
     noise.decide(pair, method, key, 0, vector)
     noise.note_step(matrix, pair, np.ones(1), method, immediate, np.float64(0), np.float64(1))
-    noise.teach(matrix, matrix.copy(), np.float64(0))
+    noise.teach_alone(matrix, matrix.copy(), np.float64(0))
     noise.episode_step(np.float64(0), np.float64(0), 1.0, 1.0)
     noise.reward_step(np.float64(0), np.nan, 1.0, 1.0)
 
@@ -242,11 +242,11 @@ class StdpFactor:
 
     def of_episode(self, total: float) -> float:
         """See `ThirdFactor`."""
-        return float(r_stdp.episode_factor(self.teaching, total, self.memory["expected"]))
+        return float(r_stdp.episode_factor_alone(self.teaching, total, self.memory["expected"]))
 
     def of_step(self, reward: float, ended: bool) -> float:
         """See `ThirdFactor`."""
-        return float(r_stdp.step_factor(self.teaching, reward, bool(ended), self.memory["expected"]))
+        return float(r_stdp.step_factor_alone(self.teaching, reward, bool(ended), self.memory["expected"]))
 
 
 def _build_r_stdp(rule: RStdp, memory: Memory, parts: dict[str, Part], shared: dict[str, Any]) -> list[Any]:
@@ -296,19 +296,19 @@ def _compile_r_stdp(rule: RStdp) -> None:
         np.zeros(n),
     )
     key, active, observation = (0, 0, 0), np.zeros(n, np.int64), np.zeros(n, np.float32)
-    r_stdp.standardisation(coding, np.ones((3, n)), numbers, np.ones(n))
-    r_stdp.note(observation, np.zeros((3, n)))
-    r_stdp.encode(observation, numbers, np.ones(n), coding.edges, active)
-    r_stdp.fire_inputs(np.zeros(n, np.int64), coding.spike_probability, key, 0, 0, vector)
-    r_stdp.excite(lif.synapse_decay, matrix, vector, vector.copy())
-    r_stdp.inhibit(lif.inhibition, per_action, vector)
-    r_stdp.fire(lif, vector, vector.copy(), vector.copy())
-    r_stdp.count(vector, per_action)
-    r_stdp.pair(stdp, vector, vector, vector.copy(), vector.copy(), matrix)
-    r_stdp.teach(matrix, matrix.copy(), 0.0, teaching)
-    r_stdp.vote(per_action, key, 0)
-    r_stdp.episode_factor(teaching, 0.0, np.zeros(2))
-    r_stdp.step_factor(teaching, 0.0, False, np.zeros(2))
+    r_stdp.standardisation_alone(coding, np.ones((3, n)), numbers, np.ones(n))
+    r_stdp.note_alone(observation, np.zeros((3, n)))
+    r_stdp.encode_alone(observation, numbers, np.ones(n), coding.edges, active)
+    r_stdp.fire_inputs_alone(np.zeros(n, np.int64), coding.spike_probability, key, 0, 0, vector)
+    r_stdp.excite_alone(lif.synapse_decay, matrix, vector, vector.copy())
+    r_stdp.inhibit_alone(lif.inhibition, per_action, vector)
+    r_stdp.fire_alone(lif, vector, vector.copy(), vector.copy())
+    r_stdp.count_alone(vector, per_action)
+    r_stdp.pair_alone(stdp, vector, vector, vector.copy(), vector.copy(), matrix)
+    r_stdp.teach_alone(matrix, matrix.copy(), 0.0, teaching)
+    r_stdp.vote_alone(per_action, key, 0)
+    r_stdp.episode_factor_alone(teaching, 0.0, np.zeros(2))
+    r_stdp.step_factor_alone(teaching, 0.0, False, np.zeros(2))
 
 
 class RuleGraph(NamedTuple):

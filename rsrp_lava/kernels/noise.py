@@ -96,7 +96,7 @@ def reward_step(reward, average, learning_rate, average_rate):
     return learning_rate * (reward - average), average + average_rate * (reward - average)
 
 
-@kernel
+@njit(nogil=True)
 def teach(w, trace, step):
     """W += step · e; the trace is used up."""
     w[:] += step * trace
@@ -104,6 +104,10 @@ def teach(w, trace, step):
 
 
 # ------------------------------------------------------------------------ a step of one Lava process; row 0 without noise
+
+
+#: For a Lava process, which calls it by itself: kept on disk, so that a start does not compile it again.
+teach_alone = kernel(teach.py_func)
 
 
 @kernel

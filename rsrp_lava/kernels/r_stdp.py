@@ -64,7 +64,7 @@ class Teaching(NamedTuple):
     conserve_output: bool
 
 
-@kernel
+@njit(nogil=True)
 def standardisation(coding, seen, mean, deviation):
     """Means and deviations of an episode: those given, or of what was observed before it."""
     for k in range(mean.shape[0]):
@@ -75,7 +75,7 @@ def standardisation(coding, seen, mean, deviation):
             deviation[k] = math.sqrt(seen[2, k] / seen[0, k]) if seen[2, k] > 0 else 1.0
 
 
-@kernel
+@njit(nogil=True)
 def note(observation, seen):
     """One more observation; rows of `seen`: how many, their mean, the sum of squared differences from it."""
     for k in range(observation.shape[0]):
@@ -83,7 +83,7 @@ def note(observation, seen):
         seen[1, k], seen[2, k] = with_one_more(observation[k], seen[0, k], seen[1, k], seen[2, k])
 
 
-@kernel
+@njit(nogil=True)
 def encode(observation, mean, deviation, edges, active):
     """The input neuron of each observation's bin."""
     for k in range(observation.shape[0]):
@@ -94,17 +94,18 @@ def encode(observation, mean, deviation, edges, active):
         active[k] = k * (edges.shape[0] + 1) + place
 
 
-@kernel
+@njit(nogil=True)
 def excite(decay, weights, spikes, u):
     """u_j = decay · u_j + Σ_i s_i w_ij."""
-    u[:] *= decay
+    for j in range(u.shape[0]):
+        u[j] *= decay
     for i in range(spikes.shape[0]):
         if spikes[i] > 0:
             for j in range(u.shape[0]):
                 u[j] += weights[i, j]
 
 
-@kernel
+@njit(nogil=True)
 def fire(lif, u, v, spikes):
     """Membranes take up their current and spike."""
     for j in range(u.shape[0]):
@@ -114,7 +115,7 @@ def fire(lif, u, v, spikes):
             v[j] = 0.0
 
 
-@kernel
+@njit(nogil=True)
 def fire_inputs(active, spike_probability, key, phase, substep, inputs):
     """Spikes of the input neurons; of those whose bin it is, `active`, at random. key: (seed, generation, episode)."""
     inputs[:] = 0.0
@@ -123,12 +124,14 @@ def fire_inputs(active, spike_probability, key, phase, substep, inputs):
         inputs[active[k]] = 1.0 if draw < spike_probability else 0.0
 
 
-@kernel
+@njit(nogil=True)
 def inhibit(inhibition, fired, u):
     """u −= c · spikes of the other actions, a substep ago."""
     size, everyone = u.shape[0] // fired.shape[0], fired.sum()
     for action in range(fired.shape[0]):
-        u[action * size : (action + 1) * size] -= inhibition * (everyone - fired[action])
+        loss = inhibition * (everyone - fired[action])
+        for j in range(action * size, (action + 1) * size):
+            u[j] -= loss
 
 
 @njit(nogil=True)
@@ -137,12 +140,13 @@ def _decay(trace, factor):
         trace[i] = trace[i] * factor if trace[i] > _FORGOTTEN else 0.0
 
 
-@kernel
+@njit(nogil=True)
 def pair(stdp, pre, post, pre_trace, post_trace, eligibility):
     """A substep of traces and eligibility (n_pre, n_post), after its spikes (0 or 1) of sources and targets."""
     _decay(pre_trace, stdp.plus_decay)
     _decay(post_trace, stdp.minus_decay)
-    pre_trace[:] += pre
+    for i in range(pre.shape[0]):
+        pre_trace[i] += pre[i]
     some_post = post.sum() > 0
     for i in range(pre.shape[0]):
         row = eligibility[i]
@@ -155,10 +159,11 @@ def pair(stdp, pre, post, pre_trace, post_trace, eligibility):
             gain = stdp.a_plus * pre_trace[i]
             for j in range(row.shape[0]):
                 row[j] += gain * post[j]
-    post_trace[:] += post
+    for j in range(post.shape[0]):
+        post_trace[j] += post[j]
 
 
-@kernel
+@njit(nogil=True)
 def count(motor, fired):
     """Spikes of every action's motor neurons in this substep."""
     size = motor.shape[0] // fired.shape[0]
@@ -166,7 +171,7 @@ def count(motor, fired):
         fired[action] = motor[action * size : (action + 1) * size].sum()
 
 
-@kernel
+@njit(nogil=True)
 def most(counts, draw):
     """The action with the most spikes; of equal ones the one a uniform number picks."""
     largest, equals = counts.max(), 0
@@ -191,7 +196,7 @@ def _running(values, k, value, rate):
     return difference
 
 
-@kernel
+@njit(nogil=True)
 def step_factor(teaching, reward, ended, expected):
     """M of a step, of the critics that look at reward alone."""
     if teaching.critic == REWARD:
@@ -200,7 +205,7 @@ def step_factor(teaching, reward, ended, expected):
     return factor - expected[0] if ended else factor
 
 
-@kernel
+@njit(nogil=True)
 def episode_factor(teaching, total, expected):
     """M of an episode. D begins with the first |R|, so that early steps are small."""
     if teaching.critic == REWARD:
@@ -210,7 +215,7 @@ def episode_factor(teaching, total, expected):
     return error / expected[1] if expected[1] > 0 else 0.0
 
 
-@kernel
+@njit(nogil=True)
 def teach(weights, eligibility, factor, teaching):
     """w_ij ← clip(w_ij + η M (e_ij − ē_i)), |M| ≤ 1."""
     step = teaching.learning_rate * min(max(factor, -1.0), 1.0)
@@ -223,7 +228,19 @@ def teach(weights, eligibility, factor, teaching):
             row[j] = min(max(row[j] + step * (trace[j] - mean), teaching.weight_min), teaching.weight_max)
 
 
-@kernel
+@njit(nogil=True)
 def vote(counts, key, t):
     """The action of environment step t."""
     return most(counts, uniform(key[0], key[1], key[2], ACTION, t))
+
+
+# For Lava processes, which call each by itself: kept on disk, so that a start does not compile them again.
+standardisation_alone, note_alone, encode_alone = (
+    kernel(standardisation.py_func),
+    kernel(note.py_func),
+    kernel(encode.py_func),
+)
+fire_inputs_alone, excite_alone, inhibit_alone = kernel(fire_inputs.py_func), kernel(excite.py_func), kernel(inhibit.py_func)
+fire_alone, count_alone, pair_alone = kernel(fire.py_func), kernel(count.py_func), kernel(pair.py_func)
+teach_alone, vote_alone = kernel(teach.py_func), kernel(vote.py_func)
+step_factor_alone, episode_factor_alone = kernel(step_factor.py_func), kernel(episode_factor.py_func)

@@ -202,7 +202,8 @@ def _simulate(cells, weights, hidden_weights, coding, lif, stdp, plastic, key, p
         inhibit(lif.inhibition, cells.fired, cells.u)
         fire(lif, cells.u, cells.v, cells.motor)
         count(cells.motor, cells.fired)
-        cells.counts[:] += cells.fired
+        for action in range(cells.fired.shape[0]):
+            cells.counts[action] += cells.fired[action]
         if plastic:
             pair(stdp, cells.pre, cells.motor, cells.pre_trace, cells.motor_trace, cells.eligibility)
 
