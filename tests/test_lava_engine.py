@@ -37,7 +37,7 @@ LABELS = [
 @pytest.mark.parametrize(
     "settings",
     [
-        {"environment": {"starts": "shared"}},
+        {"environment": {"starts": "shared"}, "evaluate_every": 2},
         pytest.param({"rule": "hedonistic"}, marks=pytest.mark.slow),
         pytest.param({"reservoir": True}, marks=pytest.mark.slow),
         pytest.param({"reward_transform": "zero_mean"}, marks=pytest.mark.slow),

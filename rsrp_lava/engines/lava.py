@@ -77,15 +77,16 @@ class LavaGraph:
 
 
 class LavaEngine(LavaGraph):
-    """Plays and learns inside a Lava graph. `play` of the evaluation runs the whole generation; that of the samples
-    returns what the same episode gave them."""
+    """Plays and learns inside a Lava graph. The first `play` of a generation runs it, evaluation and samples together; the
+    second returns what the same episode gave the others. The graph evaluates every generation, whether asked for or not."""
 
     name = "lava"
 
     def __init__(self, experiment: Experiment) -> None:
         super().__init__(experiment)
         self.network = experiment.build_network()
-        self._sampled: Outcome | None = None
+        #: Of the generation in flight, once it is played: returns, steps, sums of observations, events.
+        self._played: tuple[np.ndarray, ...] | None = None
 
     def prepare(self, state: StartingState | None) -> None:
         """Start the worker and wait until its graph is built; it then runs from `state`."""
@@ -112,21 +113,21 @@ class LavaEngine(LavaGraph):
         first: int = 0,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`; the arguments are what the graph has already."""
-        if not deterministic:
-            assert self._sampled is not None, "the evaluation of a generation comes first"
-            return self._sampled
-        _, returns, steps, sums, events = self._receive()
+        if self._played is None:
+            self._played = self._receive()[1:]
+        returns, steps, sums, events = self._played
+        self._played = (returns, steps, sums, np.zeros_like(events))  # counted for both together, and reported once
         n = self.experiment.population
-        observed = Observations(int(steps[:n].sum()), sums)
-        self._sampled = Outcome(returns[:n], steps[:n], observed, np.zeros_like(events))
-        nothing = Observations.none(self.network.n_observed)
-        return Outcome(returns[n:], steps[n:], nothing, events)  # the graph counts both
+        if deterministic:
+            return Outcome(returns[n:], steps[n:], Observations.none(self.network.n_observed), events)
+        return Outcome(returns[:n], steps[:n], Observations(int(steps[:n].sum()), sums), events)
 
     def learn(self, generation: int, normaliser: Normaliser, previous_mean: float) -> dict[str, Update]:
         """Let the graph learn and go on with `generation`; returns what every plastic projection has become."""
         mean, inverse_std = normaliser.mean.astype(np.float32), (1.0 / normaliser.std).astype(np.float32)
         playing = generation < self.experiment.generations
         self._send(Order(generation, playing, previous_mean, mean, inverse_std))
+        self._played = None
         _, states = self._receive()
         rule = self.experiment.build_rule()
         plastic = [p for p in self.network.projections if p.plastic]
