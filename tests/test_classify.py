@@ -80,7 +80,7 @@ def test_an_evaluation_is_the_accuracy_of_the_thresholded_network_on_the_test_im
         {},
         {"data_sampling": "independent", "reward": "recall"},
         {"layers": {"hidden": [9, 7], "ei": "2:1", "mirror_input": True}, "reward": "cross_entropy", "optimizer": "adam"},
-        {"layers": {"conv": [16], "hidden": [8]}},
+        pytest.param({"layers": {"conv": [16], "hidden": [8]}}, marks=pytest.mark.slow),
         {"profile_overrides": {"learning_storage.p_bits": 6, "learning_storage.rounding": "stochastic"}},
     ],
 )

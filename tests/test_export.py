@@ -135,8 +135,11 @@ def test_an_ensemble_reads_out_the_mean_of_its_networks(run, seeds):
     assert unit[0] == pytest.approx(unit[1])
 
 
+STOCK = [pytest.param("threshold", 1, marks=pytest.mark.slow), ("frozen_sample", 2), ("mean_field", 1)]
+
+
 @needs_lava
-@pytest.mark.parametrize(("release", "samples"), [("threshold", 1), ("frozen_sample", 2), ("mean_field", 1)])
+@pytest.mark.parametrize(("release", "samples"), STOCK)
 def test_stock_lava_spikes_the_same(run, tmp_path, release, samples):
     report = deploy(run, profile="loihi2", to="lava", release=release, samples=samples, output=tmp_path / "chip",
                     episodes=2, verify=True)  # fmt: skip

@@ -337,7 +337,10 @@ else:
     ("kernel", "file", "old", "new"),
     [
         ("release", "random_bits.py", "_mix(x0, x1, 14)", "_mix(x0, x1, 15)"),
-        ("credit", "lanes.py", "builder.add(old, builder.and_(", "builder.sub(old, builder.and_("),
+        pytest.param(
+            *("credit", "lanes.py", "builder.add(old, builder.and_(", "builder.sub(old, builder.and_("),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_editing_a_kernel_file_invalidates_what_inlines_it(tmp_path, kernel, file, old, new):

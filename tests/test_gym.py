@@ -363,6 +363,8 @@ def test_the_command_line_sets_what_python_sets(call, tmp_path):
         "wrappers": (),
         "compiled": False,
         "worker_memory_mib": 999,
+        "observation_noise": 0.0,
+        "body": {},
     }
     label = Experiment.from_yaml("run/config.yaml").label
     assert "max_steps = 9, episodes_per_sample = 2, starts = shared, kwargs.fault = raise" in label

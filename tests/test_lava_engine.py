@@ -27,17 +27,16 @@ from rsrp_lava.mapping.release import ReleaseDraw
 
 HERE = Path(__file__).parent
 SMALL = {"population": 8, "generations": 3, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 64}}
-LABELS = [
-    *("environment", "input encoder", "input synapses", "recurrent synapses", "readout synapses"),
-    *("LIF", "readout", "reward broadcaster"),
-]
+LABELS = ["environment", "recurrent synapses", "reward broadcaster"]
+OTHERS = ["input encoder", "input synapses", "readout synapses", "LIF", "readout"]
 
 
 @needs_lava
 @pytest.mark.parametrize(
     "settings",
     [
-        {"environment": {"starts": "shared"}, "evaluate_every": 2},
+        {"environment": {"starts": "shared", "max_steps": 40}, "evaluate_every": 2},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"rule": "hedonistic"}, marks=pytest.mark.slow),
         pytest.param({"reservoir": True}, marks=pytest.mark.slow),
         pytest.param({"reward_transform": "zero_mean"}, marks=pytest.mark.slow),
@@ -71,8 +70,9 @@ def test_a_run_may_change_engines_between_generations(tmp_path, nothing_left):
 
 
 @needs_lava
-def test_spikes_of_both_engines_are_equal_for_ten_thousand_substeps(tmp_path):
-    networks, environment_steps = 4, 310
+@pytest.mark.parametrize("environment_steps", [30, pytest.param(310, marks=pytest.mark.slow)])
+def test_spikes_of_both_engines_are_equal_in_every_substep(environment_steps, tmp_path):
+    networks = 4
     experiment = Experiment(population=networks, evaluation_episodes=1, seed=11)
     network = experiment.build_network()
     random = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def lava_engine_uniform(seed, sample, out):
 
 @needs_lava
 @pytest.mark.parametrize("phase", ["step", pytest.param("learn", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", [*LABELS, *(pytest.param(label, marks=pytest.mark.slow) for label in OTHERS)])
 def test_a_failing_process_is_named_with_its_traceback(label, phase, fault, tmp_path, nothing_left):
     fault(label, phase)
     with pytest.raises(EngineError, match=f"'{label}' failed") as caught:
@@ -260,7 +260,8 @@ def test_a_killed_child_is_reported(start_cli, tmp_path, nothing_left):
 
 @needs_lava
 @pytest.mark.parametrize(
-    "when", ["compiling", "stepping", "learning", pytest.param("learning late", marks=pytest.mark.slow)]
+    "when",
+    ["compiling", "stepping", *(pytest.param(late, marks=pytest.mark.slow) for late in ("learning", "learning late"))],
 )
 def test_interrupt_ends_within_five_seconds(when, start_cli, tmp_path, nothing_left):
     process = start_cli(*LONG, "--out", tmp_path / "run", "--json")

@@ -39,6 +39,7 @@ def without_time(records):
 
 #: Minutes in a graph of Lava processes, and not much that the others do not show.
 SLOW = {("float32 storage", 7), ("nearest, 4 bits", 7), ("loihi2", 8), ("loihi2", 9), ("narrow registers", 7)}
+SLOW |= {("shift, no delay", 7), ("reservoir, 100 neurons", 7)}
 CASES = [*((variant, 7) for variant in VARIANTS), ("loihi2", 8), ("loihi2", 9)]
 
 

@@ -131,7 +131,7 @@ def made_up(images, classes, shape, n_classes=2):
 
 def built(monkeypatch, data, options, rate=0.01, seed=1):
     """The rule on a data set that is made up."""
-    monkeypatch.setattr(stdp, "load_data", lambda name, folder: data)
+    monkeypatch.setattr(stdp, "load_data", lambda name, folder, test_noise: data)
     task = ClassifyTask("made up", "", data.shape, data.n_classes, len(data.test))
     return stdp.Stdp(Problem(task, rate, seed, NetworkOptions()), stdp.StdpOptions(**options))
 
@@ -246,6 +246,7 @@ def digits_learned(threads, rate):
     return returns[-1], rule.evaluate(memory, 3, 355, threads).returns.mean()
 
 
+@pytest.mark.slow
 def test_digits_are_told_apart(threads):
     trained, accuracy = digits_learned(threads, 0.02)
     assert trained > 0.7

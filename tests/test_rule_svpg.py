@@ -343,7 +343,7 @@ SHORT = {
 }
 
 
-@pytest.mark.parametrize("which", list(SHORT))
+@pytest.mark.parametrize("which", ["digits", "spikes", pytest.param("cartpole", marks=pytest.mark.slow)])
 def test_resumed_runs_and_threads_give_the_same_bits(which, tmp_path):
     experiment = Experiment(**SHORT[which])
     whole = train(experiment, threads=1)
