@@ -64,7 +64,7 @@ def test_pictures_and_report_are_written(samples):
     assert "| 16         | 8     |" in (samples.output / "report.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["rewards", "transforms", "ei"])
+@pytest.mark.parametrize("name", ["ei", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rewards", "transforms"))])
 def test_every_variant_is_trained(name, tmp_path):
     result = study(name, "digits", tmp_path / "study", seeds=1, baseline=False, settings=SETTINGS)
     column = {"rewards": "reward", "transforms": "transform", "ei": "ei"}[name]

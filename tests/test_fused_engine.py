@@ -92,7 +92,7 @@ def assert_same(one, other):
 # --- against the slow twin ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("normaliser", [START, SCALED], ids=["unscaled", "scaled"])
+@pytest.mark.parametrize("normaliser", [pytest.param(START, marks=pytest.mark.slow), SCALED], ids=["unscaled", "scaled"])
 def test_returns_equal_slow_episodes_in_gymnasium(open_engine, normaliser):
     network = make_network()
     probabilities = random_probabilities(network)

@@ -283,16 +283,18 @@ def test_interrupt_ends_within_five_seconds(when, start_cli, tmp_path, nothing_l
 
 
 @needs_lava
-def test_sigterm_and_sigkill_leave_nothing(start_cli, tmp_path, nothing_left):
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
-        out = tmp_path / f"run{number}"
-        process = start_cli(*LONG, "--out", out)
-        wait_for(lambda out=out: (out / "metrics.jsonl").exists())
-        process.send_signal(number)
-        process.communicate(timeout=10)
-        assert process.returncode == code
-        load_run(out)
-        wait_for(lambda: not children_of_sessions(), 5)
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGKILL, -9)]
+)
+def test_sigterm_and_sigkill_leave_nothing(number, code, start_cli, tmp_path, nothing_left):
+    out = tmp_path / "run"
+    process = start_cli(*LONG, "--out", out)
+    wait_for(lambda: (out / "metrics.jsonl").exists())
+    process.send_signal(number)
+    process.communicate(timeout=10)
+    assert process.returncode == code
+    load_run(out)
+    wait_for(lambda: not children_of_sessions(), 5)
 
 
 @needs_lava

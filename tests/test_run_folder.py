@@ -265,7 +265,7 @@ IN_ORDER = [*["metrics.jsonl", "checkpoint.npz"] * 2, "metrics.jsonl", "curves.p
 @pytest.mark.parametrize(
     ("name", "failing", "written"),
     [
-        ("os.fsync", no_space, IN_ORDER),
+        pytest.param("os.fsync", no_space, IN_ORDER, marks=pytest.mark.slow),
         ("os.replace", no_space, [name for name in IN_ORDER if name != "metrics.jsonl"]),
         ("rsrp_lava.run_folder.open", HalfWritten, IN_ORDER),
     ],
