@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import binary_layer, bodies, classifier, cluster, memory, network, synapses
-from rsrp_lava.engines.threads import available_threads
+from rsrp_lava.threads import available_threads
 
 
 def main() -> None:

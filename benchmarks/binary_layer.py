@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.timing import alternate
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.binary_layer import batch_table, signed_sums
 from rsrp_lava.kernels.release import bit_planes, draw_release, unpack_bits
+from rsrp_lava.threads import Threads
 
 _INPUTS, _OUTPUTS, _BATCH = 784, 64, 64
 _NETWORKS, _BLAS_NETWORKS, _PIECE = 1024, 64, 16

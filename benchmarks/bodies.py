@@ -16,13 +16,13 @@ from rsrp_lava import Experiment
 from rsrp_lava.engines import open_engine, open_local
 from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.engines.gym import GymEngine
-from rsrp_lava.engines.protocol import Normaliser
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.held import hold
 from rsrp_lava.kernels.random_bits import MEMBRANE, TASK, fill_uniform
 from rsrp_lava.kernels.rollout import act, allocate_state, draw_sample, start_episode
 from rsrp_lava.network import ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.tasks import EpisodeTask
+from rsrp_lava.threads import Threads
 
 HUMANOID = Experiment(task="gym:Humanoid-v5", population=128)
 #: A body that falls over is put up again; without contacts with the ground it would be cheaper than in training.

@@ -9,11 +9,11 @@ import numpy as np
 from benchmarks.timing import alternate
 from rsrp_lava import Experiment
 from rsrp_lava.engines import open_engine
-from rsrp_lava.engines.protocol import Normaliser
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import DataError
 from rsrp_lava.learning.rsrp import stored_credit
 from rsrp_lava.learning.transforms import centered_rank
+from rsrp_lava.normaliser import Normaliser
+from rsrp_lava.threads import Threads
 
 _NETWORKS, _BLAS_NETWORKS, _BATCH = 20_480, 64, 64
 

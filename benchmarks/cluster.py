@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from benchmarks.bodies import HUMANOID
 from benchmarks.timing import alternate
 from rsrp_lava.engines import open_engine
-from rsrp_lava.engines.protocol import Normaliser
-from rsrp_lava.engines.threads import Threads
+from rsrp_lava.normaliser import Normaliser
+from rsrp_lava.threads import Threads
 
 _SAMPLES = 512
 

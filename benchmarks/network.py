@@ -12,9 +12,10 @@ import numpy as np
 from benchmarks.timing import alternate, seconds
 from rsrp_lava import Experiment, train
 from rsrp_lava.engines import open_engine
-from rsrp_lava.engines.protocol import Engine, Normaliser
-from rsrp_lava.engines.threads import Threads
+from rsrp_lava.engines.protocol import Engine
 from rsrp_lava.network import Network, ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser
+from rsrp_lava.threads import Threads
 
 _POPULATION = 2048
 #: Networks NumPy simulates together; 256 KiB of synapses each, so more would only leave the cache further behind.

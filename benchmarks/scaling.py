@@ -13,8 +13,6 @@ import numpy as np
 from benchmarks.bodies import HUMANOID
 from benchmarks.timing import seconds
 from rsrp_lava.engines import open_local
-from rsrp_lava.engines.protocol import Normaliser
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.held import hold
 from rsrp_lava.kernels.random_bits import TASK, fill_uniform
 from rsrp_lava.kernels.rollout import Synapses, Tally, act, allocate_state, draw_sample, start_episode
@@ -22,7 +20,9 @@ from rsrp_lava.learning.rsrp import release_credit
 from rsrp_lava.learning.transforms import TRANSFORMS
 from rsrp_lava.mapping import kernel_constants
 from rsrp_lava.network import Network
+from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.tasks import EpisodeTask
+from rsrp_lava.threads import Threads
 
 #: Sun et al. 2025, Humanoid: samples a generation, generations; steps of an episode that does not fall.
 _SAMPLES, _GENERATIONS, _STEPS = 10_240, 2_000, 1_000

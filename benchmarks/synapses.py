@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.timing import alternate
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.release import bit_planes, draw_release
 from rsrp_lava.learning.rsrp import release_credit
 from rsrp_lava.learning.transforms import centered_rank
+from rsrp_lava.threads import Threads
 
 _SHAPE, _P_BITS = (256, 256), 16
 _SYNAPSES = _SHAPE[0] * _SHAPE[1]

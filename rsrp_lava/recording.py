@@ -19,7 +19,6 @@ import numpy as np
 from rsrp_lava.engines import open_local
 from rsrp_lava.engines.gym import GymEngine
 from rsrp_lava.engines.protocol import Engine
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.random_bits import EVALUATION, TASK, fill_uniform
@@ -27,6 +26,7 @@ from rsrp_lava.reporting.animation import SUFFIXES, Animation, animation_format
 from rsrp_lava.runs import Run, load_run
 from rsrp_lava.tasks import ClassifyTask, EpisodeTask, GymTask
 from rsrp_lava.tasks.gym import Environment, EpisodeFault, make
+from rsrp_lava.threads import Threads
 
 #: Pictures a second of an environment that does not say.
 _USUAL_FPS = 30

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from rsrp_lava.engines.protocol import Normaliser
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.learners import Record, State, WeightState, open_learner, read_state
 from rsrp_lava.mapping import MappedNetwork, check, quantise
 from rsrp_lava.network import ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.reporting.plots import draw_curves
 from rsrp_lava.run_folder import RunFolder, replace_file
+from rsrp_lava.threads import Threads
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from typing import Any
 
 from rsrp_lava.durations import TimeLimit, to_seconds
 from rsrp_lava.engines.protocol import Outcome
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolderError, counted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learners import Learner, Record, State, WeightState, open_learner, read_state
 from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.run_folder import TENSORBOARD, Checkpoint, RunFolder
 from rsrp_lava.tasks import ClassifyTask
+from rsrp_lava.threads import Threads
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import naive
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.binary_layer import (
     BLOCK_ROWS,
     LARGEST_INPUT,
@@ -17,6 +16,7 @@ from rsrp_lava.kernels.binary_layer import (
     signed_sums,
 )
 from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, unpack_bits
+from rsrp_lava.threads import Threads
 
 
 def sums(select, theta, x, table=None):

@@ -8,8 +8,8 @@ import pytest
 import naive
 from rsrp_lava import Experiment, ExperimentError, deploy, evaluate, load_run, map_run, plot, study, train
 from rsrp_lava.engines import open_engine
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.tasks.data import load_data
+from rsrp_lava.threads import Threads
 
 SMALL = {"task": "digits", "population": 32, "generations": 5, "evaluate_every": 2, "layers": {"hidden": [12]}, "seed": 3}
 

@@ -17,9 +17,9 @@ import yaml
 from matplotlib.figure import Figure
 
 from rsrp_lava import Experiment, cli, load_run, profile_names, release_sha256, task_names
-from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.experiment import RULES
 from rsrp_lava.run_folder import RunFolder
+from rsrp_lava.threads import available_threads
 
 if sys.version_info >= (3, 11):
     import tomllib

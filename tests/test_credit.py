@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import naive
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.credit import sum_credit
 from rsrp_lava.kernels.release import bit_planes, draw_release, thresholds, unpack_bits
 from rsrp_lava.learning.rsrp import release_credit
 from rsrp_lava.learning.transforms import Broadcast, none
+from rsrp_lava.threads import Threads
 
 
 def serially(work, n, piece):

@@ -17,13 +17,13 @@ import rsrp_lava
 from rsrp_lava import Experiment, ExperimentError, MappingError, deploy, get_task, load_profile, load_run, train
 from rsrp_lava.deploying import deployment_of
 from rsrp_lava.engines import open_engine
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.export import play
 from rsrp_lava.export.npz import read_npz, write_npz
 from rsrp_lava.export.play import play_each
 from rsrp_lava.export.verify import verify
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import draw_release, unpack_bits
+from rsrp_lava.threads import Threads
 
 TASK = get_task("cartpole")
 needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="needs lava-nc (Python 3.10 only)")

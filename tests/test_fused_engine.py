@@ -18,15 +18,15 @@ import rsrp_lava.kernels
 from drivers import copy_start
 from rsrp_lava import ExperimentError
 from rsrp_lava.engines.fused import FusedEngine
-from rsrp_lava.engines.protocol import Normaliser, Observations
-from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import STATISTIC_UNIT, Synapses
 from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw, reservoir_release
 from rsrp_lava.network import Network, NetworkOptions
+from rsrp_lava.normaliser import Normaliser, Observations
 from rsrp_lava.tasks import get_task
 from rsrp_lava.tasks.environment import EnvironmentOptions
+from rsrp_lava.threads import Threads, available_threads
 
 TASK = get_task("cartpole")
 NAMES = ("input", "recurrent", "readout")

@@ -6,8 +6,8 @@ from scipy.stats import chisquare
 
 import naive
 from rsrp_lava import Experiment, train
-from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.tasks import get_task
+from rsrp_lava.threads import available_threads
 
 TASK = get_task("gridworld")
 #: Fourth word of the key of a slip, and the second and third.

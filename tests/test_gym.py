@@ -12,12 +12,12 @@ import faulty_environments  # noqa: F401 (registers its environments)
 import naive
 from rsrp_lava import Experiment, ExperimentError, train
 from rsrp_lava.engines import open_engine
-from rsrp_lava.engines.protocol import Normaliser
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError
+from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.tasks import EnvironmentOptions, GymTask, get_task
 from rsrp_lava.tasks.gym import Environment
 from rsrp_lava.tasks.spaces import decoder, flatten, observation_size
+from rsrp_lava.threads import Threads
 
 TINY = {"population": 8, "generations": 2, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 32}}
 TARGET, FAULTY = "gym:faulty_environments:Target-v0", "gym:faulty_environments:Faulty-v0"

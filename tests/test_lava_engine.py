@@ -19,11 +19,11 @@ from endless_task import ENDLESS
 from lava_sessions import children_of_sessions, needs_lava
 from rsrp_lava import EngineError, Experiment, load_run, train
 from rsrp_lava.engines.lava_messages import GraphStart
-from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.kernels.rollout import Synapses
 from rsrp_lava.learners import State
 from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw
+from rsrp_lava.normaliser import Normaliser
 
 HERE = Path(__file__).parent
 SMALL = {"population": 8, "generations": 3, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 64}}

@@ -5,9 +5,9 @@ import pytest
 from lava_sessions import needs_lava
 from rsrp_lava import EngineError, Experiment, ExperimentError, load_run, train
 from rsrp_lava.engines.lava import LavaGraph
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.learners import open_learner
 from rsrp_lava.rules import WEIGHT_RULES
+from rsrp_lava.threads import Threads
 
 CARTPOLE = {"task": "cartpole", "population": 4, "evaluation_episodes": 2, "seed": 3, "environment": {"max_steps": 20}}
 NRL = {**CARTPOLE, "rule": "nrl", "rule_options": {"hidden": (8, 5)}, "generations": 4}

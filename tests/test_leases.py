@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rsrp_lava.engines.leases import Leases, pieces
 from rsrp_lava.engines.packing import pack, unpack
-from rsrp_lava.engines.protocol import Observations, Outcome
+from rsrp_lava.engines.protocol import Outcome
+from rsrp_lava.normaliser import Observations
 
 
 @given(st.integers(0, 1000), st.integers(1, 5000), st.integers(1, 64))

@@ -9,12 +9,12 @@ import naive
 from rsrp_lava import Experiment, ExperimentError, deploy, load_run, map_run, train
 from rsrp_lava.deploying import deployment_of
 from rsrp_lava.engines import open_engine
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.export import play
 from rsrp_lava.kernels.random_bits import MEMBRANE
 from rsrp_lava.kernels.rewards import REWARDS, reward
 from rsrp_lava.mapping.floating import floating_constants
 from rsrp_lava.tasks.data import load_data
+from rsrp_lava.threads import Threads
 
 SMALL = {
     "task": "digits",

@@ -5,9 +5,9 @@ import importlib.util
 import pytest
 
 from rsrp_lava import Experiment, train
-from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.learning.transforms import TRANSFORMS
 from rsrp_lava.run_folder import RunFolder
+from rsrp_lava.threads import available_threads
 
 needs_lava = pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava runs on Python 3.10 only")
 

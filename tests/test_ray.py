@@ -12,9 +12,9 @@ import pytest
 
 from rsrp_lava import Experiment, train
 from rsrp_lava.engines import open_engine, shards
-from rsrp_lava.engines.protocol import Normaliser
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError, Interrupted
+from rsrp_lava.normaliser import Normaliser
+from rsrp_lava.threads import Threads
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
 

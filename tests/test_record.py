@@ -13,12 +13,12 @@ from PIL import Image
 import naive
 from rsrp_lava import Experiment, ExperimentError, Run, RunFolderError, load_run, recording
 from rsrp_lava.engines import open_local
-from rsrp_lava.engines.protocol import Normaliser
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError
 from rsrp_lava.learners import State
+from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.recording import record
 from rsrp_lava.reporting.animation import animation_format
+from rsrp_lava.threads import Threads
 
 SMALL = {"population": 8, "generations": 2, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 32}}
 DRAWN = "gym:drawn_environment:Drawn-v0"

@@ -8,7 +8,6 @@ import pytest
 
 from naive import EVALUATION, MEMBRANE, TASK, threefry4x64, uniforms
 from rsrp_lava import Experiment, ExperimentError, train
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.normals import CHUNK, fill_normals
 from rsrp_lava.kernels.random_bits import NOISE, WEIGHTS
@@ -16,6 +15,7 @@ from rsrp_lava.network import NetworkOptions
 from rsrp_lava.rules.base import Problem
 from rsrp_lava.rules.evolution import Es, EsOptions
 from rsrp_lava.tasks import acrobot, cartpole, get_task
+from rsrp_lava.threads import Threads
 
 f32 = np.float32
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from rsrp_lava import Experiment, ExperimentError, train
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, SPIKES, TASK, fill_uniform, threefry
 from rsrp_lava.network import NetworkOptions
 from rsrp_lava.rules import Problem, weights
 from rsrp_lava.rules.hedonistic_spikes import HedonisticOptions, HedonisticSpikes
 from rsrp_lava.tasks import EpisodeTask
+from rsrp_lava.threads import Threads
 
 #: Makes one observation's deviation 1 and its mean 0, whatever is observed.
 UNIT = {"seen/count": 1e15, "seen/mean": 0.0, "seen/squares": 1e15}

@@ -8,12 +8,12 @@ import pytest
 
 import naive
 from rsrp_lava import Experiment, ExperimentError, train
-from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.network import NetworkOptions
 from rsrp_lava.rules import Problem
 from rsrp_lava.rules.neuron_agents import NeuronAgents, NeuronAgentsOptions
 from rsrp_lava.tasks import EpisodeTask, get_task
+from rsrp_lava.threads import Threads, available_threads
 
 #: Streams of the rule: first weights, actions, spikes; and of starts.
 WEIGHTS, ACTION, NOISE, TASK = 5000, 5001, 5002, 1001

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from rsrp_lava import Experiment, train
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.exact_math import fill_normal
 from rsrp_lava.kernels.random_bits import ACTION, NOISE, TASK, fill_uniform
 from rsrp_lava.kernels.random_bits import uniform as uniform_number
 from rsrp_lava.network import NetworkOptions
 from rsrp_lava.rules import Problem
 from rsrp_lava.rules.noise import NoiseOptions, Nrl, Reinforce, Rmhl
+from rsrp_lava.threads import Threads
 from tiny_tasks import BANDIT
 
 SEED = 7

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rsrp_lava import EngineError, Experiment, ExperimentError, rules, train
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.random_bits import EVALUATION, fill_start
 from rsrp_lava.rules import ppo_lstm
+from rsrp_lava.threads import Threads
 
 SMALL = {"hidden": 8, "lstm": 4}
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from rsrp_lava import Experiment, ExperimentError
-from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.random_bits import ACTION, SPIKES, fill_start, uniform
 from rsrp_lava.network import NetworkOptions
 from rsrp_lava.rules import Problem
 from rsrp_lava.rules.r_stdp import RStdp, RStdpOptions, _angle_factor, _imbalance
 from rsrp_lava.tasks import EpisodeTask, get_task
+from rsrp_lava.threads import Threads, available_threads
 
 CARTPOLE_SCALE = (1.0, 0.54, 0.091, 0.82)
 

@@ -5,7 +5,6 @@ import pytest
 
 from naive import threefry4x64
 from rsrp_lava import Experiment, ExperimentError, train
-from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_math import fill_logistic
 from rsrp_lava.kernels.random_bits import ACTION, NOISE, TASK, fill_uniform
@@ -14,6 +13,7 @@ from rsrp_lava.network import NetworkOptions
 from rsrp_lava.rules import Problem
 from rsrp_lava.rules.reparameterized import Reparameterized, ReparameterizedOptions
 from rsrp_lava.tasks import EpisodeTask
+from rsrp_lava.threads import Threads, available_threads
 
 SEED = 7
 

@@ -9,13 +9,13 @@ import pytest
 
 import naive
 from rsrp_lava import Experiment
-from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.random_bits import SPIKES
 from rsrp_lava.network import NetworkOptions
 from rsrp_lava.rules import Problem, stdp
 from rsrp_lava.tasks import ClassifyTask, get_task
 from rsrp_lava.tasks.data import DataSet, Labelled
+from rsrp_lava.threads import Threads, available_threads
 
 REAL = Path(os.environ.get("RSRP_DATA") or "no RSRP_DATA")
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from rsrp_lava import Experiment, ExperimentError, train
-from rsrp_lava.engines.threads import Threads, available_threads
 from rsrp_lava.kernels.random_bits import ACTION, CIRCUIT_SPIKES, FIRST_RATES, NOISE, fill_uniform_at
 from rsrp_lava.rules import weights
 from rsrp_lava.rules.critic import CriticOptions, fill_values, first_critic, train_critic
@@ -27,6 +26,7 @@ from rsrp_lava.rules.winner_take_all import (
     spike_window,
 )
 from rsrp_lava.tasks import get_task, task_names
+from rsrp_lava.threads import Threads, available_threads
 
 WINDOW = np.full(1, 1.0)
 RATES = Inference(False, 0.005, 50, 1, WINDOW, 0.0, False)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rsrp_lava import Experiment, ExperimentError, RunFolderError, evaluate, load_run, map_run, plot, train
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.learners import open_learner
 from rsrp_lava.rules import WEIGHT_RULES
+from rsrp_lava.threads import Threads
 
 SETTINGS = {"task": "cartpole", "rule": "nrl", "population": 20, "generations": 4, "evaluation_episodes": 8, "seed": 3}
 

@@ -12,9 +12,9 @@ import pytest
 
 from rsrp_lava import EngineError, Experiment, ExperimentError, RunFolderError, evaluate, load_run, release_sha256, train
 from rsrp_lava.engines.fused import FusedEngine
-from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.learning.rsrp import Rsrp, Update
 from rsrp_lava.run_folder import RunFolder
+from rsrp_lava.threads import available_threads
 from trainers import wait_for_records
 
 VARIANTS = {

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from rsrp_lava.engines.batches import BatchOrder
-from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.errors import EngineError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.network import LayeredNetwork
 from rsrp_lava.tasks.data import DataSet, load_data
+from rsrp_lava.threads import available_threads
 
 LEARNING_RATE, WEIGHT_DECAY = 5e-4, 1e-3
 #: Test images a forward pass.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsrp_lava.engines.threads import Threads
+from rsrp_lava.threads import Threads
 
 if TYPE_CHECKING:
     from rsrp_lava.engines.protocol import Engine

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
-from rsrp_lava.engines.threads import Threads
+from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.binary_layer import BatchTable, empty_table, fill_table
 from rsrp_lava.kernels.convolution import Convolutions, PictureTable, picture_table
@@ -20,7 +19,9 @@ from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.mapping.layered import layered_constants
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, Network, ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser, Observations
 from rsrp_lava.tasks.data import DataSet
+from rsrp_lava.threads import Threads
 
 #: Rows of weights a call of the kernel: they share each part of the batch's table while it is in the cache.
 _ROWS_PER_PIECE = 1024

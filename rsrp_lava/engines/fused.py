@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
-from rsrp_lava.engines.threads import Threads
+from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.kernels.rollout import Synapses, Tally, play_episodes, specialise
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser, Observations
 from rsrp_lava.tasks import EpisodeTask
 from rsrp_lava.tasks.base import TaskState
+from rsrp_lava.threads import Threads
 
 
 class FusedEngine:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
+from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import EngineError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.held import Held, hold
@@ -17,6 +17,7 @@ from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, fill_start, fill
 from rsrp_lava.kernels.rollout import NetworkState, Synapses, Tally, act, allocate_state, draw_sample, start_episode
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser, Observations
 from rsrp_lava.tasks import GymTask
 from rsrp_lava.tasks.gym import Environment, EpisodeFault
 

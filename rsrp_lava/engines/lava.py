@@ -16,11 +16,12 @@ import numpy as np
 
 from rsrp_lava.engines.lava_messages import GraphStart, Order, RuleOrder, RuleStart, unpack_update
 from rsrp_lava.engines.lava_session import Session
-from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome, StartingState
+from rsrp_lava.engines.protocol import Outcome, StartingState
 from rsrp_lava.errors import EngineError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.rsrp import Update
 from rsrp_lava.network import ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser, Observations
 from rsrp_lava.rules.base import Memory, Played, WeightRule
 from rsrp_lava.rules.episodes import EpisodeRule
 

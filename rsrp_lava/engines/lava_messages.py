@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsrp_lava.engines.protocol import Normaliser
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Rsrp, Update
+from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.rules.base import Memory
 from rsrp_lava.rules.episodes import EpisodeRule
 

@@ -8,7 +8,8 @@ import zlib
 
 import numpy as np
 
-from rsrp_lava.engines.protocol import Observations, Outcome
+from rsrp_lava.engines.protocol import Outcome
+from rsrp_lava.normaliser import Observations
 
 
 def pack(outcome: Outcome, deterministic: bool) -> bytes:

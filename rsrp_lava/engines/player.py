@@ -13,9 +13,9 @@ from typing import Any
 from rsrp_lava.engines import open_local
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.engines.shards import Weights
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import RsrpError
 from rsrp_lava.experiment import Experiment
+from rsrp_lava.threads import Threads
 
 
 class Player:

@@ -19,9 +19,9 @@ from rsrp_lava.engines.leases import Lease
 from rsrp_lava.engines.packing import pack, unpack
 from rsrp_lava.engines.player import Player
 from rsrp_lava.engines.shards import Answer, Order, Weights
-from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.errors import EngineError, RsrpError
 from rsrp_lava.experiment import Experiment
+from rsrp_lava.threads import available_threads
 
 #: Seconds between two looks at how large the cluster is.
 _CENSUS_S = 2.0

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from rsrp_lava.engines.leases import MOST_LOSSES, Lease, Leases, pieces
-from rsrp_lava.engines.protocol import Normaliser, Outcome
+from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import EngineError, Interrupted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.network import ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser
 
 #: Seconds between two looks at what else may have happened while no answer comes.
 _LOOK_S = 0.2

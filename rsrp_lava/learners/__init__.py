@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rsrp_lava.engines import open_engine
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learners.population import PopulationLearner, State
 from rsrp_lava.learners.protocol import Learner, Record
 from rsrp_lava.learners.weights import WeightLearner, WeightState
 from rsrp_lava.run_folder import Checkpoint
+from rsrp_lava.threads import Threads
 
 
 def open_learner(experiment: Experiment, pool: Threads, seed: int | None = None, workers: int | None = None) -> Learner:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsrp_lava.engines.protocol import Engine, Normaliser, Outcome
-from rsrp_lava.engines.threads import Threads
+from rsrp_lava.engines.protocol import Engine, Outcome
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learners.protocol import Record, evaluation_record
@@ -17,7 +16,9 @@ from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_credit, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
 from rsrp_lava.network import Projection, ReleaseProbabilities, release_sha256
+from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.run_folder import Checkpoint
+from rsrp_lava.threads import Threads
 
 
 @dataclass

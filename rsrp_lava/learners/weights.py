@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsrp_lava.engines.lava import LavaRule
-from rsrp_lava.engines.protocol import Normaliser, Observations, Outcome
-from rsrp_lava.engines.threads import Threads
+from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.experiment import Experiment, no_release
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.learners.protocol import Record, evaluation_record
 from rsrp_lava.network import ReleaseProbabilities
+from rsrp_lava.normaliser import Normaliser, Observations
 from rsrp_lava.rules import Memory, Played, weights
 from rsrp_lava.run_folder import Checkpoint
+from rsrp_lava.threads import Threads
 
 _MEMORY = "memory/"
 

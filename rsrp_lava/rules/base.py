@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.network import NetworkOptions
 from rsrp_lava.tasks.base import EpisodeTask, Task
+from rsrp_lava.threads import Threads
 
 #: All that a rule's learning changes, by name; a checkpoint holds exactly this. What is learned is called `weights/NAME`.
 Memory = dict[str, np.ndarray]

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.rollout import specialise
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, size_of_weights
 from rsrp_lava.tasks.base import EpisodeTask
+from rsrp_lava.threads import Threads
 
 #: Evaluation episodes a thread plays before it asks for more.
 _PIECE = 8

@@ -33,8 +33,6 @@ import numpy as np
 from numba import njit
 from pydantic import Field
 
-from rsrp_lava.engines.protocol import Normaliser, Observations
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.lanes import aligned_zeros, popcount
 from rsrp_lava.kernels.neurons import lif_step
@@ -45,9 +43,11 @@ from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.transforms import centered_rank
 from rsrp_lava.mapping.floating import floating_constants
 from rsrp_lava.network import Network
+from rsrp_lava.normaliser import Normaliser, Observations
 from rsrp_lava.rules.base import WEIGHTS as LEARNED
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, size_of_weights
 from rsrp_lava.tasks.base import EpisodeTask, Task
+from rsrp_lava.threads import Threads
 
 _ADAM = OPTIMIZERS["adam"]
 #: Chunks of noise a thread sums over all pairs before it asks for more.

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.random_bits import BATCHES, fill_uniform
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, size_of_weights
 from rsrp_lava.tasks.base import ClassifyTask, Task
 from rsrp_lava.tasks.data import DataSet, Labelled, load_data
+from rsrp_lava.threads import Threads
 
 #: Test images a thread takes before it asks for more.
 _PIECE = 32

@@ -33,7 +33,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import EngineError
 from rsrp_lava.kernels.random_bits import ACTION, EVALUATION, WEIGHTS, fill_start, fill_uniform
 from rsrp_lava.rules.base import WEIGHTS as LEARNED
@@ -41,6 +40,7 @@ from rsrp_lava.rules.base import Memory, Played, RuleOptions, WeightRule, size_o
 from rsrp_lava.tasks.base import ClassifyTask, GymTask, Task
 from rsrp_lava.tasks.environment import EnvironmentOptions
 from rsrp_lava.tasks.gym import make
+from rsrp_lava.threads import Threads
 
 #: Evaluation episodes played side by side. Always so many rows, used or not: sums of a row do not depend on the others.
 _ROWS = 16

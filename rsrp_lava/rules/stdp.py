@@ -49,7 +49,6 @@ import numpy as np
 from numba import njit
 from pydantic import Field
 
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_math import exponential
 from rsrp_lava.kernels.random_bits import (
@@ -65,6 +64,7 @@ from rsrp_lava.kernels.random_bits import (
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule
 from rsrp_lava.tasks.base import ClassifyTask, Task
 from rsrp_lava.tasks.data import DataSet, load_data
+from rsrp_lava.threads import Threads
 
 STEP_MS = 0.5
 _E_TAU_MS, _E_REST_MV, _E_RESET_MV, _E_THRESHOLD_MV, _E_HELD_STEPS = 100.0, -65.0, -65.0, -52.0, 10

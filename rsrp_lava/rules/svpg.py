@@ -33,7 +33,6 @@ import numpy as np
 from numba import njit
 from pydantic import Field, model_validator
 
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_math import logarithm
@@ -61,6 +60,7 @@ from rsrp_lava.rules.winner_take_all import (
 from rsrp_lava.tasks.actions import choose
 from rsrp_lava.tasks.base import ClassifyTask, Task
 from rsrp_lava.tasks.data import Labelled
+from rsrp_lava.threads import Threads
 
 _CRITICS = ("none", "running_mean", "network")
 _RUNNING_MEAN, _NETWORK = 1, 2

@@ -26,7 +26,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsrp_lava.deploying import deployment_of
-from rsrp_lava.engines.threads import Threads
 from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.export import RELEASE_MODES, play
@@ -35,6 +34,7 @@ from rsrp_lava.learning.storage import Storage
 from rsrp_lava.runs import Run
 from rsrp_lava.studies.runner import Cell, Row, checked_options
 from rsrp_lava.tasks import get_compiled_task
+from rsrp_lava.threads import Threads
 from rsrp_lava.training import train
 
 #: Axes of the study, with the line that says what each is.

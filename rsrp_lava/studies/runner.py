@@ -29,11 +29,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rsrp_lava.engines.threads import available_threads
 from rsrp_lava.errors import ExperimentError, RsrpError, RunFolderError
 from rsrp_lava.experiment import Experiment, read_yaml
 from rsrp_lava.run_folder import CONFIG, replace_file, take_lock
 from rsrp_lava.runs import Run, load_run
+from rsrp_lava.threads import available_threads
 from rsrp_lava.training import train
 
 STUDY, MEASURED, RUNS, LOCK = "study.yaml", "measured.jsonl", "runs", "lock"
