@@ -13,9 +13,10 @@ import numpy as np
 from rsrp_lava.learning.rsrp import HISTOGRAM_BINS
 from rsrp_lava.reporting import classifying_plots as plots
 from rsrp_lava.reporting.study_plots import Line
-from rsrp_lava.runs import Run, load_run
+from rsrp_lava.runs import Run
 from rsrp_lava.studies.classifying import ClassifyingOptions
 from rsrp_lava.studies.grouping import fraction, grouped, shown
+from rsrp_lava.studies.report import StudyReport
 from rsrp_lava.studies.runner import Row, to_markdown
 
 #: Columns of each study that tell its variants apart.
@@ -28,31 +29,22 @@ VARIANT_COLUMNS = {
 BACKPROP = "backprop"
 
 
-class Report:
+class Report(StudyReport):
     """What the rows say."""
 
     def __init__(self, name: str, task: str, o: ClassifyingOptions, rows: list[Row], runs: Path) -> None:
+        super().__init__(rows, runs)
         self.name, self.task, self.seeds, self.columns = name, task, o.seeds, VARIANT_COLUMNS[name]
-        self.failed = [row for row in rows if row["error"] is not None]
-        done = [row for row in rows if row["error"] is None]
-        self.rows = [row for row in done if row.get("rule") != BACKPROP]
-        self.references = [row for row in done if row.get("rule") == BACKPROP]
-        self._runs = runs
-        self._loaded: dict[str, Run] = {}
+        self.references = [row for row in self.rows if row.get("rule") == BACKPROP]
+        self.rows = [row for row in self.rows if row.get("rule") != BACKPROP]
 
     @property
     def title(self) -> str:
         """Of the report."""
         return f"Study {self.name}: {self.task}"
 
-    def run(self, row: Row) -> Run:
-        """The training behind a row."""
-        if row["run"] not in self._loaded:
-            self._loaded[row["run"]] = load_run(self._runs / row["run"])
-        return self._loaded[row["run"]]
-
-    def tables(self) -> str:
-        """All tables, as Markdown."""
+    def parts(self) -> list[str]:
+        """See `StudyReport`."""
         entropies = list(dict.fromkeys(name for row in self.rows for name in row if name.startswith("entropy_")))
         headings = [*self.columns, "test accuracy (lowest to highest)", "train reward", "generations", "images seen"]
         headings += [name.replace("_", " ") for name in entropies]
@@ -66,16 +58,13 @@ class Report:
             blank = ["–"] * (len(self.columns) - 1)
             rest = ["–"] * len(entropies)
             table.append([rule, *blank, _accuracy(group), "–", group[0]["generations"], group[0]["images"], *rest])
-        parts = [
+        return [
             f"{self.seeds} seeds a variant; accuracy on all test images, means over seeds.",
             to_markdown(headings, table),
         ]
-        if self.failed:
-            lines = sorted({f"- {self._describe(row)}: {row['error']}" for row in self.failed})
-            parts.append("## Not computed\n\n" + "\n".join(lines))
-        return "\n\n".join(parts)
 
-    def _describe(self, row: Row) -> str:
+    def describe(self, row: Row) -> str:
+        """See `StudyReport`."""
         known = [f"{name} {shown(row[name])}" for name in (*self.columns, "rule") if row.get(name) is not None]
         return ", ".join(known)
 

@@ -10,27 +10,26 @@ from typing import IO
 import numpy as np
 
 from rsrp_lava.reporting.comparison_plots import LearningCurve, draw_comparison
-from rsrp_lava.runs import load_run
 from rsrp_lava.studies.comparison import ComparisonOptions
 from rsrp_lava.studies.grouping import grouped
+from rsrp_lava.studies.report import StudyReport
 from rsrp_lava.studies.runner import Row, to_markdown
 
 
-class Report:
+class Report(StudyReport):
     """What the rows say."""
 
     def __init__(self, task: str, o: ComparisonOptions, rows: list[Row], runs: Path) -> None:
-        self.task, self.seeds, self._runs = task, o.seeds, runs
-        self.failed = [row for row in rows if row["error"] is not None]
-        self.rows = [row for row in rows if row["error"] is None]
+        super().__init__(rows, runs)
+        self.task, self.seeds = task, o.seeds
 
     @property
     def title(self) -> str:
         """Of the report."""
         return f"Rules compared: {self.task}"
 
-    def tables(self) -> str:
-        """All tables, as Markdown."""
+    def parts(self) -> list[str]:
+        """See `StudyReport`."""
         headings = ["rule", "final evaluation (lowest to highest)", "sampled networks", "samples", "updates", "env steps"]
         table = []
         for (rule,), group in grouped(self.rows, ("rule",)):
@@ -41,11 +40,11 @@ class Report:
                 for name in ("sampled_return", "samples", "updates", "env_steps")
             ]
             table.append([rule, spread, f"{means[0]:.1f}", *(f"{value:,.0f}" for value in means[1:])])
-        parts = [f"{self.seeds} seeds a rule; means over seeds.", to_markdown(headings, table)]
-        if self.failed:
-            lines = sorted({f"- rule {row['rule']}: {row['error']}" for row in self.failed})
-            parts.append("## Not computed\n\n" + "\n".join(lines))
-        return "\n\n".join(parts)
+        return [f"{self.seeds} seeds a rule; means over seeds.", to_markdown(headings, table)]
+
+    def describe(self, row: Row) -> str:
+        """See `StudyReport`."""
+        return f"rule {row['rule']}"
 
     def curves(self) -> Iterator[Row]:
         """Every evaluation of every training."""
@@ -61,10 +60,6 @@ class Report:
                     "env_steps": record["env_steps"],
                     "updates": record["updates"],
                 }
-
-    def histograms(self) -> Iterator[Row]:
-        """None are kept."""
-        yield from ()
 
     def pictures(self) -> dict[str, Callable[[IO[bytes]], None]]:
         """Names of the pictures, and what draws each as PNG."""
@@ -83,7 +78,7 @@ class Report:
 
     def _evaluations(self, row: Row) -> list[Row]:
         """Records with an evaluation, with the steps and updates until then: a generation is evaluated before it plays."""
-        metrics = load_run(self._runs / row["run"]).metrics
+        metrics = self.run(row).metrics
         taken = [(record["env_steps"], record.get("updates", record["generation"] + 1)) for record in metrics]
         evaluated = zip(metrics, [(0, 0), *taken], strict=False)
         return [

@@ -11,9 +11,10 @@ import numpy as np
 
 from rsrp_lava.learning.rsrp import HISTOGRAM_BINS, histogram
 from rsrp_lava.reporting import study_plots as plots
-from rsrp_lava.runs import Run, load_run
+from rsrp_lava.runs import Run
 from rsrp_lava.studies.grouping import fraction, grouped, shown
 from rsrp_lava.studies.quantization import QuantizationOptions, goal_of
+from rsrp_lava.studies.report import StudyReport
 from rsrp_lava.studies.runner import Row, to_markdown
 
 _CENTRES = np.arange(HISTOGRAM_BINS) / (HISTOGRAM_BINS - 1)
@@ -21,21 +22,12 @@ _CENTRES = np.arange(HISTOGRAM_BINS) / (HISTOGRAM_BINS - 1)
 _OF_A_GENERATION = ("evaluation_return", "sampled_return", "lost_updates", "stuck")
 
 
-class Report:
+class Report(StudyReport):
     """What the rows say."""
 
     def __init__(self, task: str, o: QuantizationOptions, rows: list[Row], runs: Path) -> None:
+        super().__init__(rows, runs)
         self.task, self.goal, self.seeds = task, goal_of(task, o), o.seeds
-        self.rows = [row for row in rows if row["error"] is None]
-        self.failed = [row for row in rows if row["error"] is not None]
-        self._runs = runs
-        self._loaded: dict[str, Run] = {}
-
-    def run(self, row: Row) -> Run:
-        """The training behind a row."""
-        if row["run"] not in self._loaded:
-            self._loaded[row["run"]] = load_run(self._runs / row["run"])
-        return self._loaded[row["run"]]
 
     def of(self, axis: str) -> list[Row]:
         return [row for row in self.rows if row["axis"] == axis]
@@ -47,8 +39,8 @@ class Report:
 
     # --- tables -------------------------------------------------------------------------------------------------------
 
-    def tables(self) -> str:
-        """All tables, as Markdown."""
+    def parts(self) -> list[str]:
+        """See `StudyReport`."""
         parts = [f"{self.seeds} seeds a cell; *reached* counts the seeds whose last evaluation is at least {self.goal:g}."]
         trained = (
             ("bits", "Stored bits while training", ("rate", "rounding", "bits")),
@@ -68,9 +60,12 @@ class Report:
         for axis, title, columns in deployed:
             if rows := self.of(axis):
                 parts.append(f"## {title}\n\n{self._deployed(rows, columns)}")
-        if self.failed:
-            parts.append("## Not computed\n\n" + "\n".join(sorted({f"- {describe(r)}: {r['error']}" for r in self.failed})))
-        return "\n\n".join(parts)
+        return parts
+
+    def describe(self, row: Row) -> str:
+        """See `StudyReport`."""
+        known = ("bits", "rounding", "rate", "epsilon", "generator", "state_bits", "deploy_bits", "release", "networks")
+        return ", ".join([row["axis"], *(f"{name} {shown(row[name])}" for name in known if row.get(name) is not None)])
 
     def _trained(self, rows: list[Row], columns: tuple[str, ...]) -> str:
         headings = [*columns, "final return", "reached", "first at", "lost, first", "lost, mean", "stuck", "entropy"]
@@ -222,9 +217,3 @@ def plastic_histogram(run: Run) -> np.ndarray:
     plastic = [p.name for p in run.experiment.build_network().projections if p.plastic]
     counts = np.sum([histogram(run.probabilities[name]) for name in plastic], axis=0)
     return np.asarray(counts / counts.sum())
-
-
-def describe(row: Row) -> str:
-    """What a row is about, without its seed."""
-    known = ("bits", "rounding", "rate", "epsilon", "generator", "state_bits", "deploy_bits", "release", "networks")
-    return ", ".join([row["axis"], *(f"{name} {shown(row[name])}" for name in known if row.get(name) is not None)])

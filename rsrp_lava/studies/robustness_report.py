@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -12,25 +13,25 @@ from rsrp_lava.errors import counted
 from rsrp_lava.reporting.robustness_plots import Panel, Response, draw_robustness
 from rsrp_lava.studies.grouping import grouped, shown
 from rsrp_lava.studies.perturbations import PERTURBATIONS
+from rsrp_lava.studies.report import StudyReport
 from rsrp_lava.studies.robustness import Plan, RobustnessOptions, neutral
 from rsrp_lava.studies.runner import Row, to_markdown
 
 
-class Report:
+class Report(StudyReport):
     """What the rows say."""
 
-    def __init__(self, o: RobustnessOptions, plan: Plan, rows: list[Row]) -> None:
+    def __init__(self, o: RobustnessOptions, plan: Plan, rows: list[Row], runs: Path) -> None:
+        super().__init__(rows, runs)
         self._options, self._plan = o, plan
-        self.failed = [row for row in rows if row["error"] is not None]
-        self.rows = [row for row in rows if row["error"] is None]
 
     @property
     def title(self) -> str:
         """Of the report."""
         return f"Robustness: {self._plan.task}"
 
-    def tables(self) -> str:
-        """All tables, as Markdown."""
+    def parts(self) -> list[str]:
+        """See `StudyReport`."""
         parts = [
             f"Evaluation return of {counted(len(self._plan.runs), 'run')}, mean ± standard deviation over seeds; of "
             f"synapses perturbed at random the mean of {counted(self._options.draws, 'draw')}. Noise on observations or "
@@ -46,12 +47,11 @@ class Report:
             parts += [f"## {name}", to_markdown(headings, table)]
         if self._plan.left_out:
             parts.append("## Left out\n\n" + "\n".join(f"- {why}" for why in self._plan.left_out))
-        if self.failed:
-            lines = sorted(
-                {f"- {row['label']}, seed {row['seed']}, {row['perturbation']}: {row['error']}" for row in self.failed}
-            )
-            parts.append("## Not computed\n\n" + "\n".join(lines))
-        return "\n\n".join(parts)
+        return parts
+
+    def describe(self, row: Row) -> str:
+        """See `StudyReport`."""
+        return f"{row['label']}, seed {row['seed']}, {row['perturbation']}"
 
     def curves(self) -> Iterator[Row]:
         """A row for every point of the picture."""
@@ -60,10 +60,6 @@ class Report:
             returns = _returns(group)
             spread = {"mean": float(returns.mean()), "std_of_seeds": float(returns.std()), "seeds": len(returns)}
             yield {**dict(zip(columns, values, strict=True)), **spread}
-
-    def histograms(self) -> Iterator[Row]:
-        """None are kept."""
-        yield from ()
 
     def pictures(self) -> dict[str, Callable[[IO[bytes]], None]]:
         """Names of the pictures, and what draws each as PNG."""

@@ -22,6 +22,7 @@ from rsrp_lava.studies import (
     robustness,
     robustness_report,
 )
+from rsrp_lava.studies.report import StudyReport
 from rsrp_lava.studies.runner import RUNS, Cell, Progress, Row, StudyFolder, read_study, run_cells, to_csv
 
 #: Studies by name, with the line that says what each is.
@@ -107,9 +108,8 @@ def _nothing(*unheard: Any) -> None:
     """Nobody watches."""
 
 
-Report = quantization_report.Report | classifying_report.Report | comparison_report.Report | robustness_report.Report
 #: What makes a report of the rows there are and the folder of their runs.
-MakeReport = Callable[[list[Row], Path], Report]
+MakeReport = Callable[[list[Row], Path], StudyReport]
 
 
 def _plan(
@@ -120,7 +120,7 @@ def _plan(
         tested = robustness.options(**given)
         plan = robustness.Plan.of(tested, task)
         of_plan = robustness.cells(tested, plan, threads)
-        return plan.task, tested, of_plan, lambda rows, runs: robustness_report.Report(tested, plan, rows)
+        return plan.task, tested, of_plan, functools.partial(robustness_report.Report, tested, plan)
     if task is None:
         raise ExperimentError("study: no task given; name one (rsrp-lava tasks)")
     if name == "quantization":
@@ -136,7 +136,7 @@ def _plan(
     return task, chosen, made, functools.partial(classifying_report.Report, name, task, chosen)
 
 
-def _write(folder: StudyFolder, report: Report, rows: list[Row], stopped_by: int | None) -> StudyResult:
+def _write(folder: StudyFolder, report: StudyReport, rows: list[Row], stopped_by: int | None) -> StudyResult:
     """Tables and pictures of the rows there are."""
     plain = [{name: value for name, value in row.items() if name != "curve"} for row in rows]  # a curve has its own table
     files = {RESULTS: to_csv(plain), CURVES: to_csv(report.curves())}
@@ -144,7 +144,7 @@ def _write(folder: StudyFolder, report: Report, rows: list[Row], stopped_by: int
         files[HISTOGRAMS] = to_csv(histograms)
     for picture, draw in report.pictures().items():
         files[picture] = _drawn(draw)
-    text = report.tables()
+    text = report.text()
     pictures = "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in files if name.endswith(".png"))
     files[REPORT] = f"# {report.title}\n\n{text}\n{pictures}".encode()
     for name, content in files.items():

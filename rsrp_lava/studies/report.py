@@ -1,0 +1,57 @@
+"""What every study's report is: rows that were computed or failed, the trainings behind them, and what is made of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from rsrp_lava.runs import Run, load_run
+from rsrp_lava.studies.runner import Row
+
+
+class StudyReport(ABC):
+    """Of the rows there are, and the folder of their trainings."""
+
+    def __init__(self, rows: list[Row], runs: Path) -> None:
+        self.rows = [row for row in rows if row["error"] is None]
+        self.failed = [row for row in rows if row["error"] is not None]
+        self._runs = runs
+        self._loaded: dict[str, Run] = {}
+
+    def run(self, row: Row) -> Run:
+        """The training behind a row."""
+        if row["run"] not in self._loaded:
+            self._loaded[row["run"]] = load_run(self._runs / row["run"])
+        return self._loaded[row["run"]]
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """Of the report."""
+
+    @abstractmethod
+    def parts(self) -> list[str]:
+        """Paragraphs and tables of what was computed, as Markdown."""
+
+    @abstractmethod
+    def describe(self, row: Row) -> str:
+        """What tells a row apart, for the list of those that failed."""
+
+    def text(self) -> str:
+        """All parts, and what was not computed."""
+        failed = sorted({f"- {self.describe(row)}: {row['error']}" for row in self.failed})
+        return "\n\n".join([*self.parts(), *(["## Not computed\n\n" + "\n".join(failed)] if failed else [])])
+
+    @abstractmethod
+    def curves(self) -> Iterator[Row]:
+        """Rows of the table behind the curves."""
+
+    def histograms(self) -> Iterator[Row]:
+        """Rows of the table behind the histograms. Here: none are kept."""
+        yield from ()
+
+    @abstractmethod
+    def pictures(self) -> dict[str, Callable[[IO[bytes]], None]]:
+        """Names of the pictures, and what draws each as PNG."""
