@@ -128,10 +128,9 @@ def _locally(experiment: Experiment, max_steps: int | None) -> Experiment:
         raise ExperimentError(
             f"record: {experiment.task} has images, not episodes, and nothing moves; take a run of cartpole or gym:ID"
         )
-    for option in experiment.environment.disturbed:
-        raise ExperimentError(
-            f"record: Gymnasium's {experiment.task} has no {option}, with which this run is played; take a run without it"
-        )
+    experiment.environment.refuse_disturbed(
+        f"this run is played with it, and record draws Gymnasium's {experiment.task}, which has none; take a run without it"
+    )
     if max_steps is not None:
         options["max_steps"] = max_steps
     return experiment.replace(engine="fused", lava_target="simulation", environment=options)

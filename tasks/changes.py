@@ -63,6 +63,8 @@ def with_body(task: EpisodeTask, factors: Mapping[str, float]) -> EpisodeTask:
     for name in factors:
         if name not in task.body.usual:
             raise ExperimentError(f"environment.body: {unknown_name('constant', name, task.body.usual)}")
+    if all(factor == 1 for factor in factors.values()):
+        return task
     changed = task.body.change(task, {name: factors.get(name, 1.0) for name in task.body.usual})
     return dataclasses.replace(changed, gymnasium_id=None)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rsrp_lava.errors import refuse_bool
+from rsrp_lava.errors import ExperimentError, refuse_bool
 
 #: Options that disturb an episode (tasks/changes.py).
 DISTURBING = ("observation_noise", "body")
@@ -60,20 +60,26 @@ class EnvironmentOptions(BaseModel):
 
     @field_validator("body")
     @classmethod
-    def _changed(cls, value: dict[str, float]) -> dict[str, float]:
-        """A factor of 1 changes nothing."""
-        return {name: factor for name, factor in sorted(value.items()) if factor != 1}
+    def _sorted(cls, value: dict[str, float]) -> dict[str, float]:
+        """The order in which constants are named changes nothing."""
+        return dict(sorted(value.items()))
 
     @property
     def deciding(self) -> dict[str, Any]:
         """The settings that decide what is learned, as far as they are not the default."""
         usual, mine = EnvironmentOptions().model_dump(), self.model_dump()
+        mine["body"] = {name: factor for name, factor in self.body.items() if factor != 1}  # others change nothing
         return {name: value for name, value in mine.items() if value != usual[name] and name != "worker_memory_mib"}
 
     @property
     def disturbed(self) -> dict[str, Any]:
         """Of these, what makes the task another one than its compiled functions alone: noise and a changed body."""
         return {name: value for name, value in self.deciding.items() if name in DISTURBING}
+
+    def refuse_disturbed(self, why: str) -> None:
+        """`ExperimentError` that names an option, if there is one of these."""
+        for option in self.disturbed:
+            raise ExperimentError(f"environment.{option}: {why}")
 
     def undisturbed(self) -> EnvironmentOptions:
         """The same without noise and with the usual body."""

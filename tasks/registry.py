@@ -66,8 +66,7 @@ def get_task(name: str, options: EnvironmentOptions = USUAL) -> Task:
 
 def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL) -> EpisodeTask:
     """The task of that name, for `what`, which needs compiled episodes; `ExperimentError` if it has none."""
-    for option in options.disturbed:
-        raise ExperimentError(f"environment.{option}: {what} plays {name} as it is; leave {option} out")
+    options.refuse_disturbed(f"{what} plays {name} as it is; leave the option out")
     task = get_task(name, options)
     if not isinstance(task, EpisodeTask) or task.simulation:
         compiled = ", ".join(sorted(known.name for known in _EPISODES))
@@ -103,11 +102,10 @@ def _gym_task(id: str, options: EnvironmentOptions) -> Task:
     twin = None if options.kwargs or options.wrappers or not options.compiled else compiled_twin(id)
     if twin:
         return _played_as(twin, options)
-    for option in options.disturbed:
-        raise ExperimentError(
-            f"environment.{option}: is for episodes that are compiled, and gym:{id} is stepped in Python here; leave it "
-            "out, or change the environment by its kwargs and wrappers"
-        )
+    options.refuse_disturbed(
+        f"is for episodes that are compiled, and gym:{id} is stepped in Python here; leave it out, or change the "
+        "environment by its kwargs and wrappers"
+    )
     return gym.describe(id, options)
 
 
