@@ -13,7 +13,7 @@ CARTPOLE = {"task": "cartpole", "population": 4, "evaluation_episodes": 2, "seed
 NRL = {**CARTPOLE, "rule": "nrl", "rule_options": {"hidden": (8, 5)}, "generations": 4}
 R_STDP = {"sim_time_ms": 5.0, "input_rate_hz": 300.0, "motor_neurons": 4}
 SETTINGS = [
-    NRL,
+    {**NRL, "rule_options": {"hidden": (8, 5), "observation_scale": (0.5, 1, 2, 1)}},
     {**NRL, "rule": "r_stdp", "rule_options": {**R_STDP, "hidden": 12, "hidden_probability": 0.2}},
     {**NRL, "rule": "r_stdp", "rule_options": {**R_STDP, "reward_timing": "immediate"}},
 ]
@@ -24,7 +24,7 @@ SLOW = [
     {**NRL, "task": "gridworld"},
     {**NRL, "rule": "r_stdp", "task": "acrobot", "rule_options": R_STDP},
     {**NRL, "rule": "r_stdp", "rule_options": {**R_STDP, "critic": "reward", "reward_timing": "immediate"}},
-    {**NRL, "rule": "r_stdp", "rule_options": {**R_STDP, "critic": "reward", "observation_scale": (1, 0.5, 0.1, 0.8)}},
+    {**NRL, "rule": "r_stdp", "rule_options": {**R_STDP, "critic": "reward", "observation_std": (1, 0.5, 0.1, 0.8)}},
 ]
 
 

@@ -38,7 +38,7 @@ def step(state, output):
 
 SIGNS = EpisodeTask("signs", "for tests", 1, 1, 2, 1, 3, 3.0, reset, observe, step, n_actions=2)
 ONE_SIGN = dataclasses.replace(SIGNS, max_steps=1)
-TINY = {"bins": 2, "observation_scale": (1.0,), "input_rate_hz": 300.0, "sim_time_ms": 20.0, "motor_neurons": 1}
+TINY = {"bins": 2, "observation_std": (1.0,), "input_rate_hz": 300.0, "sim_time_ms": 20.0, "motor_neurons": 1}
 
 
 def make(task, learning_rate=0.02, seed=3, **options):
@@ -152,7 +152,7 @@ def test_critic_angle():
 
 def test_statistics_of_observations():
     """Rows of `seen`: how many, their mean, the sum of squared differences from it; here 1 and −1 in turns."""
-    memory = learned(make(SIGNS, **{**TINY, "observation_scale": None}), 1, 5)
+    memory = learned(make(SIGNS, **{**TINY, "observation_std": ()}), 1, 5)
     count, mean, squares = memory["seen"][:, 0]
     assert count == 15
     assert any(15 * mean == pytest.approx(n) for n in range(-5, 6, 2))
@@ -221,7 +221,7 @@ def test_plays_other_tasks(task):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"critic": "angle", "reward_timing": "immediate", "tau_eligibility_ms": 250.0}])
 def test_learns_cartpole(options):
-    rule = make(get_task("cartpole"), 0.01, 1, observation_scale=CARTPOLE_SCALE, **options)
+    rule = make(get_task("cartpole"), 0.01, 1, observation_std=CARTPOLE_SCALE, **options)
     memory = learned(rule, 10, 100)
     assert rule.evaluate(memory, 10, 100, Threads(1)).returns.mean() > 60
 
@@ -245,9 +245,9 @@ def test_resumed_and_threaded_runs_are_the_same(options):
     ("task", "options", "message"),
     [
         ("cartpole", {"critic": "angle"}, "critic angle judges every step; set it to immediate"),
-        ("acrobot", {"observation_mean": [0] * 6}, "is used with observation_scale only; give both, or none"),
-        ("cartpole", {"observation_scale": [1, 1, 0, 1]}, "must be positive"),
-        ("cartpole", {"observation_scale": [1, 1]}, "has 2 numbers, but cartpole has 4 observations"),
+        ("acrobot", {"observation_mean": [0] * 6}, "is used with observation_std only; give both, or none"),
+        ("cartpole", {"observation_std": [1, 1, 0, 1]}, "must be positive"),
+        ("cartpole", {"observation_std": [1, 1]}, "has 2 numbers, but cartpole has 4 observations"),
         ("cartpole", {"weight_max": -1}, "weight_max: -1 must be above weight_min, 0"),
         ("cartpole", {"sim_time_ms": 0.4}, "sim_time_ms: 0.4 is shorter than half of dt_ms, 1"),
         ("cartpole", {"input_rate_hz": 2000}, "at most one spike a substep, 1000 Hz, not 2000"),

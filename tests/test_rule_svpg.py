@@ -426,7 +426,7 @@ def test_without_mujoco_the_task_says_what_to_install(monkeypatch):
         ("cartpole", {"iterations": 51}, "rule_options.iterations: 51 — .*less than or equal to 50"),
         ("cartpole", {"circuit": 3}, "did you mean 'rule_options.circuits'"),
         ("cartpole", {"window": "double_exponential", "tau_rise_steps": 8.0}, "tau_rise_steps: must be below"),
-        ("cartpole", {"observation_scale": [1, 2]}, "observation_scale: holds 2 numbers, and cartpole has 4 observations"),
+        ("cartpole", {"observation_scale": [1, 2]}, "observation_scale: has 2 numbers, but cartpole has 4 observations"),
         ("digits", {"critic": "network"}, "critic: network is for tasks with episodes"),
         ("digits", {"observation_scale": [1.0]}, "observation_scale: is for tasks with episodes"),
     ],

@@ -72,4 +72,4 @@ class NoiseInputSynapsesModel(LayerModel):
 
     def receive_signals(self) -> None:
         """The observation."""
-        start_signals(self.s_in.recv()[0], self.signals)
+        start_signals(self.s_in.recv()[0], self.parameters["scale"], self.signals)

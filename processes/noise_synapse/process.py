@@ -49,7 +49,10 @@ class NoiseSynapses(PopulationProcess):
 
 
 class NoiseInputSynapses(NoiseSynapses):
-    """Those of the first layer: the observation is the same in both networks."""
+    """Those of the first layer: the observation is the same in both networks.
+
+    Parameters besides: `scale`, float64, (n_in,), the factor of each observation.
+    """
 
     @staticmethod
     def source_shape(n_in: int) -> tuple[int, int]:

@@ -180,16 +180,19 @@ def _build_noise(rule: Nrl, memory: Memory, parts: dict[str, Part], shared: dict
     first = 0
     for number, name in enumerate(names, start=1):
         weights, last = memory[name], number == len(names)
-        synapses = (NoiseSynapses if layers else NoiseInputSynapses)(
-            label=f"synapses {number}",
-            shape=weights.shape,
-            weights=weights,
-            method=rule.method,
-            immediate=immediate,
-            part=parts[name],
-            **shared,
-        )
         settings: dict[str, Any] = {
+            "label": f"synapses {number}",
+            "shape": weights.shape,
+            "weights": weights,
+            "method": rule.method,
+            "immediate": immediate,
+            "part": parts[name],
+        }
+        if layers:
+            synapses = NoiseSynapses(**settings, **shared)
+        else:
+            synapses = NoiseInputSynapses(scale=rule.scale, **settings, **shared)
+        settings = {
             "n_units": weights.shape[1],
             "first": first,
             "everyone": everyone,
@@ -215,7 +218,7 @@ def _build_noise(rule: Nrl, memory: Memory, parts: dict[str, Part], shared: dict
 def _compile_noise(rule: Nrl) -> None:
     method, immediate = rule.method, rule.options.reward_timing == "immediate"
     vector, pair, matrix, key = np.zeros(1), np.zeros((2, 1)), np.zeros((1, 1)), (0, 0, 0)
-    noise.start_signals(np.zeros(1, np.float32), pair)
+    noise.start_signals(np.zeros(1, np.float32), vector, pair)
     noise.layer_sums(matrix, pair, pair)
     noise.disturb(pair, key, 0, 1.0, 0, vector, vector)
     noise.hidden_activity(pair, 0.5)

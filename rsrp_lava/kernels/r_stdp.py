@@ -27,7 +27,7 @@ class Coding(NamedTuple):
 
     edges: np.ndarray  #: float64, shape (bins − 1,), rising; of standardised observations
     mean: np.ndarray  #: float64, shape (d_in,)
-    deviation: np.ndarray  #: … both are empty if those observed are to be taken
+    deviation: np.ndarray  #: … empty if both are to be those of what was observed
     spike_probability: float  #: a substep
 
 
@@ -68,7 +68,7 @@ class Teaching(NamedTuple):
 def standardisation(coding, seen, mean, deviation):
     """Means and deviations of an episode: those given, or of what was observed before it."""
     for k in range(mean.shape[0]):
-        if coding.mean.shape[0]:
+        if coding.deviation.shape[0]:
             mean[k], deviation[k] = coding.mean[k], coding.deviation[k]
         else:
             mean[k] = seen[1, k]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.rollout import specialise
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, size_of_weights
 from rsrp_lava.tasks.base import EpisodeTask
@@ -37,6 +38,20 @@ class EpisodeRule(WeightRule):
         super().__init__(problem, options)
         assert isinstance(problem.task, EpisodeTask)
         self.task: EpisodeTask = problem.task
+
+    def per_observation(self, name: str, default: float | None) -> np.ndarray:
+        """The option of this name, float64, a number for each observation. If it is not given, each is the default; without
+        a default there are none, shape (0,).
+
+        Raises ExperimentError if it has another number of them.
+        """
+        given, n = getattr(self.options, name), self.task.n_observations
+        if given and len(given) != n:
+            raise ExperimentError(
+                f"rule_options.{name}: has {len(given)} numbers, but {self.task.name} has {n} observations; "
+                "give one for each, or leave it out"
+            )
+        return np.array(given or (() if default is None else (default,) * n), np.float64)
 
     @abstractmethod
     def parts(self, memory: Memory) -> tuple:

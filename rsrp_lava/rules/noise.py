@@ -1,8 +1,9 @@
 """Networks that learn from noise: NRL, and what it is measured against, RMHL and REINFORCE.
 
-A network without spikes and without biases: x_0 the observation, a_l = W_l x_{l−1}, x_l = LeakyReLU(a_l), policy
-π = softmax(a_L). The noisy network adds ξ_l ~ N(0, σ²) to every a_l, the last included. With the reward prediction
-error δ = (R − R̄)/|R| of an episode, R̄ ← R̄ + γ (R − R̄), each rule adds η δ e_l to W_l; e_l sums over the steps:
+A network without spikes and without biases: x_0 the observation times `observation_scale`, a_l = W_l x_{l−1},
+x_l = LeakyReLU(a_l), policy π = softmax(a_L). The noisy network adds ξ_l ~ N(0, σ²) to every a_l, the last included. With
+the reward prediction error δ = (R − R̄)/|R| of an episode, R̄ ← R̄ + γ (R − R̄), each rule adds η δ e_l to W_l; e_l sums over
+the steps:
 
     nrl        Δ ξ_l x̃_{l−1}ᵀ n_l / Σ_k |ξ_k|²,   Δ = log π̃(a) − log π(a),   a drawn from π, x̃ the noisy activations
     rmhl       ξ_l x̃_{l−1}ᵀ,   a drawn from π̃
@@ -44,7 +45,7 @@ from rsrp_lava.kernels.noise import (
     weighted_sums,
 )
 from rsrp_lava.kernels.random_bits import EVALUATION, WEIGHTS, fill_start
-from rsrp_lava.rules.base import Memory, Played, RuleOptions, weights
+from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, weights
 from rsrp_lava.rules.episodes import EpisodeRule
 from rsrp_lava.tasks.actions import choose
 
@@ -57,6 +58,7 @@ class NoiseOptions(RuleOptions):
     average_rate: float = Field(0.66, gt=0, le=1, description="γ of the running mean reward")
     negative_slope: float = Field(0.1, ge=0, le=1, description="of LeakyReLU")
     reward_timing: Literal["delayed", "immediate"] = Field("delayed", description="after the episode, or at every step")
+    observation_scale: tuple[float, ...] = Field((), description="factor of each observation; none: 1")
 
 
 @njit(nogil=True)
@@ -133,10 +135,11 @@ def _teach(weights, traces, step):
 @kernel
 def learn_episodes(functions, parts, constants, task_sizes, key, task_state, played):
     """See `EpisodeRule`. parts: weights (a tuple of arrays (n_in, n_out)), traces of zeros of these shapes, mean reward
-    (float64, shape (1,), nan before the first); constants: (method, immediate, η, σ, γ, slope)."""
+    (float64, shape (1,), nan before the first); constants: (method, immediate, η, σ, γ, slope, scale of observations, shape
+    (n_observations,))."""
     reset, observe, step = functions
     weights, traces, mean_reward = parts
-    method, immediate, learning_rate, noise_std, average_rate, slope = constants
+    method, immediate, learning_rate, noise_std, average_rate, slope, scale = constants
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     seed, generation = key
     returns, steps = played
@@ -153,7 +156,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
         while t < max_steps and not ended:
             observe(task_state, observation)
             for k in range(n_observed):
-                x[k] = noisy[k] = observation[k]
+                x[k] = noisy[k] = scale[k] * observation[k]
             if method != REINFORCE:
                 take_noise((seed, generation, episode), t, noise_std, noise)
                 _forward(weights, slope, noise, noisy)
@@ -187,7 +190,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
 def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, first, played):
     """See `EpisodeRule`: the most probable action at every step."""
     reset, observe, step = functions
-    weights, slope = parts[0], constants[5]
+    weights, (slope, scale) = parts[0], constants[5:]
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     returns, steps = played
     n_units = n_observed
@@ -202,7 +205,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
         while t < max_steps and not ended:
             observe(task_state, observation)
             for k in range(n_observed):
-                x[k] = observation[k]
+                x[k] = scale[k] * observation[k]
             _forward(weights, slope, silence, x)
             choose(output, np.argmax(x[n_units - n_actions :]))
             reward, ended = step(task_state, output)
@@ -222,6 +225,10 @@ class Nrl(EpisodeRule):
     method: ClassVar[int] = NRL
     options: NoiseOptions
 
+    def __init__(self, problem: Problem, options: NoiseOptions) -> None:
+        super().__init__(problem, options)
+        self.scale = self.per_observation("observation_scale", 1.0)
+
     def start(self) -> Memory:
         """See `rules.base.WeightRule.start`."""
         sizes, memory = (self.task.n_observations, *self.options.hidden, self.task.n_actions), {}
@@ -240,7 +247,8 @@ class Nrl(EpisodeRule):
     def constants(self) -> tuple:
         """See `EpisodeRule`."""
         o, rate = self.options, self.problem.learning_rate
-        return (self.method, o.reward_timing == "immediate", rate, o.noise_std, o.average_rate, o.negative_slope)
+        immediate = o.reward_timing == "immediate"
+        return (self.method, immediate, rate, o.noise_std, o.average_rate, o.negative_slope, self.scale)
 
     def updates(self, played: Played) -> int:
         """One an episode, or one a step."""

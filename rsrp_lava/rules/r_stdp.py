@@ -86,10 +86,10 @@ class RStdpOptions(RuleOptions):
     """Constants of network and rule."""
 
     bins: int = Field(10, ge=2, description="input neurons an observation")
-    observation_scale: tuple[float, ...] | None = Field(
-        None, description="standard deviation of each observation; none: that of all observed while training"
+    observation_std: tuple[float, ...] = Field(
+        (), description="standard deviation of each observation; none: that of all observed while training"
     )
-    observation_mean: tuple[float, ...] | None = Field(None, description="their means, with observation_scale; none: 0")
+    observation_mean: tuple[float, ...] = Field((), description="their means, with observation_std; none: 0")
     input_rate_hz: float = Field(50.0, gt=0, description="of an input neuron while its bin is the one")
     dt_ms: float = Field(1.0, gt=0, description="length of a substep")
     sim_time_ms: float = Field(50.0, gt=0, description="length of an environment step")
@@ -119,10 +119,10 @@ class RStdpOptions(RuleOptions):
 
     @model_validator(mode="after")
     def _check(self) -> RStdpOptions:
-        if self.observation_mean is not None and self.observation_scale is None:
-            raise ValueError("observation_mean: is used with observation_scale only; give both, or none")
-        if self.observation_scale is not None and min(self.observation_scale, default=1.0) <= 0:
-            raise ValueError(f"observation_scale: {self.observation_scale} — must be positive")
+        if self.observation_mean and not self.observation_std:
+            raise ValueError("observation_mean: is used with observation_std only; give both, or none")
+        if min(self.observation_std, default=1.0) <= 0:
+            raise ValueError(f"observation_std: {self.observation_std} — must be positive")
         if not self.weight_min < self.weight_max:
             raise ValueError(f"weight_max: {self.weight_max:g} must be above weight_min, {self.weight_min:g}")
         if self.substeps < 1:
@@ -310,19 +310,13 @@ class RStdp(EpisodeRule):
 
     def __init__(self, problem: Problem, options: RStdpOptions) -> None:
         super().__init__(problem, options)
-        n_observed = self.task.n_observations
         if options.critic == "angle" and self.task.name != "cartpole":
             raise ExperimentError(
                 f"rule_options.critic: angle looks at the pole of cartpole, which {self.task.name} has not; "
                 "use prediction_error or reward"
             )
-        for name in ("observation_scale", "observation_mean"):
-            given = getattr(options, name)
-            if given is not None and len(given) != n_observed:
-                raise ExperimentError(
-                    f"rule_options.{name}: has {len(given)} numbers, but {self.task.name} has {n_observed} observations; "
-                    "give one an observation, or leave it out"
-                )
+        self._std = self.per_observation("observation_std", None)
+        self._mean = self.per_observation("observation_mean", 0.0)
 
     @classmethod
     def lava_refusal(cls, options: RuleOptions) -> str | None:
@@ -366,10 +360,8 @@ class RStdp(EpisodeRule):
 
         # Rounded, because the quantiles take logarithms of the C library, which differ in their last bit.
         edges = np.array([round(NormalDist().inv_cdf(k / o.bins), 6) for k in range(1, o.bins)])
-        scale = o.observation_scale or ()
-        mean = o.observation_mean or (0.0,) * len(scale)
         return (
-            Coding(edges, np.array(mean, float), np.array(scale, float), o.input_rate_hz * o.dt_ms / 1000),
+            Coding(edges, self._mean, self._std, o.input_rate_hz * o.dt_ms / 1000),
             Lif(o.substeps, decay(o.tau_syn_ms), decay(o.tau_mem_ms), o.v_threshold, o.inhibition),
             Stdp(decay(o.tau_plus_ms), decay(o.tau_minus_ms), decay(o.tau_eligibility_ms), o.a_plus, o.a_minus),
             Teaching(

@@ -341,14 +341,8 @@ class _Episodes(EpisodeRule):
 
     def __init__(self, problem: Problem, options: SvpgOptions) -> None:
         super().__init__(problem, options)
-        n, scale = self.task.n_observations, options.observation_scale or (1.0,) * self.task.n_observations
-        if len(scale) != n:
-            raise ExperimentError(
-                f"rule_options.observation_scale: holds {len(scale)} numbers, and {self.task.name} has {n} observations; "
-                "give one number each"
-            )
-        self._scale = np.array(scale, np.float64)
-        self.net = _Net(n, self.task.n_actions, problem, options)
+        self._scale = self.per_observation("observation_scale", 1.0)
+        self.net = _Net(self.task.n_observations, self.task.n_actions, problem, options)
 
     def start(self) -> Memory:
         """See `rules.base.WeightRule.start`."""
