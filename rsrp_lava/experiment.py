@@ -373,8 +373,7 @@ class Experiment(_Fields):
     @property
     def title(self) -> str:
         """One line that says what is run."""
-        what = "samples" if self.weight_rule is None else "episodes"
-        return f"{self.task} with {self.rule}: {self.population} {what} × {self.generations} generations, seed {self.seed}"
+        return f"{self.task} with {self.rule}: {self._trials} × {self.generations} generations, seed {self.seed}"
 
     @property
     def label(self) -> str:
@@ -382,7 +381,7 @@ class Experiment(_Fields):
         rate = self.learning_rate if self.learning_rate == "auto" else f"{self.learning_rate:g}"
         if self.weight_rule is not None:
             disturbed = [f"{name} = {value}" for name, value in _flat(self.environment.disturbed).items()]
-            parts = [self.rule, f"{self.population} episodes", f"rate {rate}", *self._changed_options(), *disturbed]
+            parts = [self.rule, self._trials, f"rate {rate}", *self._changed_options(), *disturbed]
             return ", ".join(parts)
         parts = [f"N = {self.population}", f"{self.optimizer} {rate}"]
         if self.halve_learning_rate_every is not None:
@@ -396,6 +395,13 @@ class Experiment(_Fields):
             parts.append(" ".join([Path(self.profile).stem, *overrides]))
         parts += [f"{name} = {value}" for name, value in _flat(self.environment.deciding).items()]
         return ", ".join([*parts, *self._changed_options()])
+
+    @property
+    def _trials(self) -> str:
+        """What a generation consists of."""
+        if self.weight_rule is None:
+            return f"{self.population} samples"
+        return f"{self.population} {'images' if isinstance(self.build_task(), ClassifyTask) else 'episodes'}"
 
     def _changed_options(self) -> list[str]:
         usual = _OPTIONS[self.rule]().model_dump() if self.rule in _OPTIONS else {}

@@ -120,3 +120,11 @@ def test_learners_can_be_made_ready_side_by_side():
     learners[0].prepare()  # compiled: what follows is quick, and many of it
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda k: learners[k % 4].prepare(), range(60)))
+
+
+def test_a_run_is_named_by_what_it_sees():
+    settings = {"population": 7, "generations": 1, "evaluation_episodes": 1}
+    for task, rule, seen in (("cue", "nrl", "7 episodes"), ("digits", "stdp", "7 images"), ("cue", "rsrp", "7 samples")):
+        experiment = Experiment(task=task, rule=rule, **settings)
+        assert seen in experiment.title
+        assert rule == "rsrp" or seen in experiment.label

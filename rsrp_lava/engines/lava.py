@@ -145,6 +145,7 @@ class LavaRule(LavaGraph):
 
     def prepare(self, memory: Memory) -> None:
         """Start the worker; its graph learns on from this memory, and waits for `learn`."""
+        self.rule.prepare_evaluation(memory)
         self._open(RuleStart(self.experiment, self.seed, memory))
 
     def learn(self, memory: Memory, generation: int, episodes: int) -> Played:

@@ -86,9 +86,7 @@ class WeightLearner:
 
     def prepare(self) -> None:
         """See `learners.protocol.Learner.prepare`."""
-        self._rule.prepare(self.state.memory)
-        if self._graph is not None:
-            self._graph.prepare(self.state.memory)
+        (self._rule if self._graph is None else self._graph).prepare(self.state.memory)
 
     def evaluate(self, episodes: int) -> Outcome:
         """See `learners.protocol.Learner.evaluate`."""

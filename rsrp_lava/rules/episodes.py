@@ -15,6 +15,8 @@ from rsrp_lava.threads import Threads
 
 #: Evaluation episodes a thread plays before it asks for more.
 _PIECE = 8
+#: Room for no episodes, of which a kernel is compiled.
+_NOTHING = (np.zeros(0), np.zeros(0, np.int64))
 
 
 class EpisodeRule(WeightRule):
@@ -72,10 +74,12 @@ class EpisodeRule(WeightRule):
 
     def prepare(self, memory: Memory) -> None:
         """See `rules.base.WeightRule.prepare`."""
-        arguments, nothing = self._arguments(memory, 0), (np.zeros(0), np.zeros(0, np.int64))
-        state = np.zeros(0)
-        specialise(type(self).learn_kernel, self._functions, *arguments, state, nothing)
-        specialise(type(self).evaluate_kernel, self._functions, *arguments, state, 0, nothing)
+        specialise(type(self).learn_kernel, self._functions, *self._arguments(memory, 0), np.zeros(0), _NOTHING)
+        self.prepare_evaluation(memory)
+
+    def prepare_evaluation(self, memory: Memory) -> None:
+        """The part of `prepare` for who learns elsewhere."""
+        specialise(type(self).evaluate_kernel, self._functions, *self._arguments(memory, 0), np.zeros(0), 0, _NOTHING)
 
     def learn(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """See `rules.base.WeightRule.learn`."""
