@@ -17,11 +17,13 @@ explore, but its units spike at random as ever.
 
 Aenugu, "Training spiking neural networks using reinforcement learning", arXiv 2005.05941 (2020). The equations are those
 of its predecessor's code (arXiv 1910.06489), as the text was not at hand; the defaults are its constants for CartPole.
-Ours: observations are clipped to their range for the critic; `mask_terminal`, V(s′) = 0 after a terminal state (the code
-has V(s′) there too, and a time limit is no terminal state in either); `unexecuted: own_spike`, + α δ c of all units, whose
-mean is the gradient of the expected reward where δ is the reward; `inputs: scaled`; and the same units for all tasks (the
-code's for the gridworld and the mountain car see codes of ±1 instead). To leave the mask out, as published, is better by
-measurement: of CartPole with 200 steps five seeds of five end at 200.0; with it two of three learn and forget again.
+Ours: observations are clipped to their range for the critic; `mask_terminal`, V(s′) = 0 after a terminal state (the
+code has V(s′) there too, and a time limit is no terminal state in either); `unexecuted: own_spike`, + α δ c of all
+units, whose mean is the gradient of the expected reward where δ is the reward; `inputs: scaled`; and the same units for
+all tasks (the code's for the gridworld and the mountain car see codes of ±1 instead). With γ = 1 and without the mask,
+as published, every step of CartPole is a surprise of + 1 and V grows without end: 500 steps are learned within 1,000
+episodes, and forgotten at once, and for good, by one seed of five. With the mask alone they are forgotten too. With the
+mask and γ = 0.99 (the recipe of CartPole) learning is slower, and nothing is forgotten.
 """
 
 from __future__ import annotations
