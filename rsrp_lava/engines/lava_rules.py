@@ -10,6 +10,7 @@ after an episode (or after every environment step) by the reward broadcaster, as
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -180,19 +181,17 @@ def _build_noise(rule: Nrl, memory: Memory, parts: dict[str, Part], shared: dict
     first = 0
     for number, name in enumerate(names, start=1):
         weights, last = memory[name], number == len(names)
+        make: Callable[..., Any] = NoiseSynapses if layers else functools.partial(NoiseInputSynapses, scale=rule.scale)
+        synapses = make(
+            label=f"synapses {number}",
+            shape=weights.shape,
+            weights=weights,
+            method=rule.method,
+            immediate=immediate,
+            part=parts[name],
+            **shared,
+        )
         settings: dict[str, Any] = {
-            "label": f"synapses {number}",
-            "shape": weights.shape,
-            "weights": weights,
-            "method": rule.method,
-            "immediate": immediate,
-            "part": parts[name],
-        }
-        if layers:
-            synapses = NoiseSynapses(**settings, **shared)
-        else:
-            synapses = NoiseInputSynapses(scale=rule.scale, **settings, **shared)
-        settings = {
             "n_units": weights.shape[1],
             "first": first,
             "everyone": everyone,

@@ -41,8 +41,11 @@ class StudyReport(ABC):
 
     def text(self) -> str:
         """All parts, and what was not computed."""
-        failed = sorted({f"- {self.describe(row)}: {row['error']}" for row in self.failed})
-        return "\n\n".join([*self.parts(), *(["## Not computed\n\n" + "\n".join(failed)] if failed else [])])
+        parts = self.parts()
+        if self.failed:
+            lines = sorted({f"- {self.describe(row)}: {row['error']}" for row in self.failed})
+            parts.append("## Not computed\n\n" + "\n".join(lines))
+        return "\n\n".join(parts)
 
     @abstractmethod
     def curves(self) -> Iterator[Row]:
