@@ -121,7 +121,7 @@ def test_a_failing_process_is_named_with_its_traceback(label, phase, fault, tmp_
         train(Experiment(**SMALL, engine="lava"))
     assert "ValueError: injected fault" in str(caught.value)
     assert "faulty_worker.py" in str(caught.value)
-    assert time.time() - float((tmp_path / "time").read_text()) < 2  # Lava itself would wait for ever
+    assert time.time() - float((tmp_path / "time").read_text()) < NOT_HANGING  # Lava itself would wait for ever
 
 
 @needs_lava
@@ -274,10 +274,12 @@ def test_interrupt_ends_the_graph(when, start_cli, tmp_path, nothing_left):
     output, errors = process.communicate(timeout=NOT_HANGING)
     assert process.returncode == 130
     assert "the generation in flight is given up" in errors
-    assert json.loads(output)["final_eval_return"] is None  # the last one is of the network before its last update
+    run = load_run(tmp_path / "run")
+    of_last_update = [record["evaluation_return"] for record in run.metrics if record["generation"] == run.generation]
+    # Rarely there: the graph was just done with the next generation's evaluation, and it is not thrown away.
+    assert json.loads(output)["final_eval_return"] == (of_last_update[0] if of_last_update else None)
     assert "continue with: rsrp-lava train --resume" in errors
     assert "Traceback" not in errors
-    load_run(tmp_path / "run")
 
 
 @needs_lava

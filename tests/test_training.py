@@ -171,7 +171,7 @@ def test_second_interrupt_stops_at_once(tmp_path, start, threads):
     time.sleep(0.3)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=50)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert load_run(out).generation == 0

@@ -52,14 +52,14 @@ class Follower(threading.Thread):
             self.error = str(error)
 
     def wait_for(self, text):
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 120
         while text not in self.text.getvalue():
             assert time.monotonic() < limit, self.text.getvalue()
             assert self.is_alive(), self.text.getvalue()
             time.sleep(0.005)
 
     def ended(self):
-        self.join(30)
+        self.join(120)
         assert not self.is_alive()
         return self.text.getvalue()
 
@@ -321,7 +321,7 @@ def test_a_killed_run_has_ended(small, tmp_path, start):
     assert f"{out}: cartpole with rsrp" in watching.stdout.readline()
     assert watching.stdout.readline().startswith("generation ")
     process.kill()
-    output, errors = watching.communicate(timeout=30)
+    output, errors = watching.communicate(timeout=120)
     assert (watching.returncode, errors) == (0, "")
     assert f"of 1000000; continue with: rsrp-lava train --resume {out}" in output.splitlines()[-1]
 
@@ -331,7 +331,7 @@ def test_ctrl_c_ends_watching_and_not_the_run(held):
     process = processed(held)
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert RunFolder.open(held).is_free() is False
