@@ -28,7 +28,7 @@ from rsrp_lava.export import RELEASE_MODES
 from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.network import LayeredOptions
 from rsrp_lava.recording import record as record_run
-from rsrp_lava.reporting.progress import shown_return
+from rsrp_lava.reporting.numbers import shown_evaluation, shown_return
 from rsrp_lava.reporting.tables import mapping_tables, profile_line, profile_table
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
@@ -279,7 +279,9 @@ def _report(result: Result, until: float | None, max_time: str | None, tensorboa
         _say(f"--until {until:g} is reached; {again}")
     elif max_time is not None and unfinished:
         _say(f"--max-time {max_time} has passed; {again}{also}")
-    evaluated = "not evaluated" if score is None else f"evaluation {shown_return(score, summary['eval_std'])}"
+    evaluated = "not evaluated"
+    if score is not None:
+        evaluated = "evaluation " + shown_evaluation(score, summary["eval_std"], result.experiment.classifies)
     _say(f"{evaluated} after {generations}, {summary['seconds']:.1f} s; run folder: {result.run}")
 
 
@@ -294,11 +296,11 @@ def evaluate(
     """Play deterministic episodes with a trained network: every synapse with probability above ½ releases."""
     loaded = load_run(run)
     report = evaluate_run(loaded, episodes=episodes, seed=seed, threads=threads)
-    if isinstance(loaded.experiment.build_task(), tasks.ClassifyTask):
+    if loaded.experiment.classifies:
         _say(f"{report['task']}: accuracy {report['mean_return']:.4f} on {report['episodes']:,} test images")
     else:
         _say(
-            f"{report['task']}: mean return {report['mean_return']:.1f} ± {report['std_return']:.1f} "
+            f"{report['task']}: mean return {shown_return(report['mean_return'], report['std_return'])} "
             f"({report['min_return']:.0f} to {report['max_return']:.0f}) over {counted(report['episodes'], 'episode')}"
         )
     if as_json:
@@ -364,13 +366,13 @@ def deploy(
         _say(f"warning: the chip would refuse this network: {violation}")
     for row in report["returns"]:
         _say(
-            f"{counted(row['networks'], 'network')}: mean return {row['mean_return']:.1f} ± {row['std_return']:.1f} "
+            f"{counted(row['networks'], 'network')}: mean return {shown_return(row['mean_return'], row['std_return'])} "
             f"over {counted(episodes, 'episode')}"
         )
     if verify:
         _say(
             f"verified: {report['mismatches']} mismatching spikes of {report['spikes']:,} in {report['steps']:,} steps; "
-            f"mean return {report['mean_return']:.1f} (our kernel: {report['kernel_mean_return']:.1f})"
+            f"mean return {shown_return(report['mean_return'])} (our kernel: {shown_return(report['kernel_mean_return'])})"
         )
     _print(json.dumps(report) if as_json else str(output))
 

@@ -356,7 +356,7 @@ class Experiment(_Fields):
         for name in ("rule_options", "halve_learning_rate_every"):  # younger than runs that have no such setting
             if not settings[name]:
                 del settings[name]
-        if not isinstance(self.build_task(), ClassifyTask):
+        if not self.classifies:
             settings = {name: value for name, value in settings.items() if name not in _OF_CLASSIFIERS}
         settings["environment"] = self.environment.deciding
         if not settings["environment"]:
@@ -397,11 +397,16 @@ class Experiment(_Fields):
         return ", ".join([*parts, *self._changed_options()])
 
     @property
+    def classifies(self) -> bool:
+        """Whether the task is to tell images apart; what an evaluation returns is then the accuracy on test images."""
+        return isinstance(self.build_task(), ClassifyTask)
+
+    @property
     def _trials(self) -> str:
         """What a generation consists of."""
         if self.weight_rule is None:
             return f"{self.population} samples"
-        return f"{self.population} {'images' if isinstance(self.build_task(), ClassifyTask) else 'episodes'}"
+        return f"{self.population} {'images' if self.classifies else 'episodes'}"
 
     def _changed_options(self) -> list[str]:
         usual = _OPTIONS[self.rule]().model_dump() if self.rule in _OPTIONS else {}

@@ -124,7 +124,7 @@ def record(
 def _locally(experiment: Experiment, max_steps: int | None) -> Experiment:
     """The experiment as it is evaluated in this process; a failing environment is an error."""
     options = {**experiment.environment.model_dump(), "on_error": "fail"}
-    if isinstance(experiment.build_task(), ClassifyTask):
+    if experiment.classifies:
         raise ExperimentError(
             f"record: {experiment.task} has images, not episodes, and nothing moves; take a run of cartpole or gym:ID"
         )

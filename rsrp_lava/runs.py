@@ -167,7 +167,8 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
         curves.append((f"{first.label} ({which})", *_returns(members)))
     title = " and ".join(sorted({run.experiment.task for run in loaded}))
     picture = io.BytesIO()
-    draw_curves(title, curves, picture, output.suffix[1:].lower())
+    measured = "test accuracy" if all(run.experiment.classifies for run in loaded) else "evaluation return"
+    draw_curves(title, measured, curves, picture, output.suffix[1:].lower())
     try:
         replace_file(output, picture.getvalue())
     except OSError as error:

@@ -20,7 +20,6 @@ from rsrp_lava.experiment import Experiment
 from rsrp_lava.learners import Learner, Record, State, WeightState, open_learner, read_state
 from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.run_folder import TENSORBOARD, Checkpoint, RunFolder
-from rsrp_lava.tasks import ClassifyTask
 from rsrp_lava.threads import Threads
 
 
@@ -95,7 +94,7 @@ def train(
         if progress is True:
             from rsrp_lava.reporting.progress import RunLine, TerminalProgress
 
-            line = RunLine(experiment.generations, steps_of(experiment), limit.left)
+            line = RunLine(experiment.generations, experiment.classifies, limit.left)
             progress = TerminalProgress(experiment.title, line)
             close_progress, announce_stop = progress.close, progress.stopping
         played = folder.read_metrics() if folder else []
@@ -231,11 +230,6 @@ def _take_back(folder: RunFolder, made: list[Path]) -> None:
             path.rmdir()
 
 
-def steps_of(experiment: Experiment) -> str:
-    """What its `env_steps` count."""
-    return "images" if isinstance(experiment.build_task(), ClassifyTask) else "env steps"
-
-
 def _nothing(*unheard: Any) -> None:
     """Nobody watches."""
 
@@ -273,11 +267,11 @@ def _draw_curves(folder: RunFolder) -> None:
     experiment = folder.experiment
     title = f"{experiment.task}: {experiment.label}, seed {experiment.seed}"
     with _DRAWING:
-        folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer))
+        folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer, experiment.classifies))
 
 
 def _summary(experiment: Experiment, learner: Learner, metrics: list[Record], folder: RunFolder | None) -> dict[str, Any]:
-    state, classifies = learner.state, isinstance(experiment.build_task(), ClassifyTask)
+    state = learner.state
     last = metrics[-1] if metrics and metrics[-1]["generation"] == state.generation else {}  # else not evaluated yet
     return {
         "task": experiment.task,
@@ -293,5 +287,5 @@ def _summary(experiment: Experiment, learner: Learner, metrics: list[Record], fo
         "seconds": round(state.seconds, 3),
         **learner.summary(),
         "run": str(folder.path) if folder else None,
-        **({"final_test_accuracy": last.get("evaluation_return")} if classifies else {}),
+        **({"final_test_accuracy": last.get("evaluation_return")} if experiment.classifies else {}),
     }

@@ -11,10 +11,11 @@ from typing import Literal
 from rich.console import Console
 
 from rsrp_lava.errors import RunFolderError, counted
-from rsrp_lava.reporting.progress import LiveLine, RunLine, shown_return
+from rsrp_lava.reporting.numbers import shown_return
+from rsrp_lava.reporting.progress import LiveLine, RunLine
 from rsrp_lava.run_folder import CONFIG, MetricsReader, RunFolder
 from rsrp_lava.runs import Run
-from rsrp_lava.training import Record, steps_of
+from rsrp_lava.training import Record
 
 #: Seconds between two looks at the run.
 _LOOK_S = 0.5
@@ -87,7 +88,7 @@ class _Seen:
 
     def __init__(self, path: Path) -> None:
         self.folder = RunFolder.open(path)
-        self.line = RunLine(self.folder.experiment.generations, steps_of(self.folder.experiment))
+        self.line = RunLine(self.folder.experiment.generations, self.folder.experiment.classifies)
         self._config, self._metrics = b"", MetricsReader(path)
         self._last: Record | None = None
 
@@ -97,7 +98,7 @@ class _Seen:
         self._read_config()
         records = self._metrics.read()
         if self._metrics.cut:
-            self.line = RunLine(self.folder.experiment.generations, steps_of(self.folder.experiment))
+            self.line = RunLine(self.folder.experiment.generations, self.folder.experiment.classifies)
             self._last = None
         for record in records:
             self.line.note(record, record["seconds"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 from importlib import resources
 from typing import Any
 
@@ -138,4 +140,10 @@ def _gym_recipe(id: str) -> dict[str, Any]:
 
 
 def _read(file: str) -> dict[str, Any]:
+    return copy.deepcopy(_parsed(file))
+
+
+@functools.cache
+def _parsed(file: str) -> dict[str, Any]:
+    """A file of the package; parsing it takes longer than all else that makes an experiment."""
     return yaml.safe_load(resources.files("rsrp_lava.tasks").joinpath(f"{file}.yaml").read_text("utf-8"))

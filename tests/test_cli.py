@@ -249,11 +249,28 @@ def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, drawn):
     one, two, adam = ([record["evaluation_return"] for record in load_run(name).metrics] for name in ("1", "2", "adam"))
     both = np.array([[*one, one[-1]], two])  # the shorter one keeps its last value
     assert legend(axes) == [
-        f"N = 8, sgd auto (2 seeds): {both[:, -1].mean():.0f} ± {both[:, -1].std():.0f}",
-        f"N = 8, adam auto (seed 5): {adam[-1]:.0f}",
+        f"N = 8, sgd auto (2 seeds): {both[:, -1].mean():.1f} ± {both[:, -1].std():.1f}",
+        f"N = 8, adam auto (seed 5): {adam[-1]:.1f}",
     ]
     assert axes.get_ylabel() == "evaluation return, mean ± std over seeds"
     assert np.array_equal(axes.lines[0].get_ydata(), both.mean(axis=0))
+
+
+def test_accuracies_are_drawn_as_such(rsrp_lava, drawn):
+    """The deviation of right and wrong over images is no spread of the accuracy."""
+    options = ("--population", 8, "--batch", 4, "--generations", 3, "--hidden", 8)
+    for seed in (0, 1):
+        assert "±" not in rsrp_lava("train", "digits", *options, "--seed", seed, "--out", seed).err
+    rewards, *_ = drawn
+    assert rewards.get_ylabel() == "reward, accuracy"
+    assert legend(rewards) == ["sampled networks", "test accuracy (release where ρ > ½)"]
+    assert len(rewards.collections) == 1
+    drawn.clear()
+    rsrp_lava("plot", 0, 1)
+    (axes,) = drawn
+    last = [load_run(seed).metrics[-1]["evaluation_return"] for seed in "01"]
+    assert axes.get_ylabel() == "test accuracy, mean ± std over seeds"
+    assert legend(axes)[0].endswith(f": {np.mean(last):.3f} ± {np.std(last):.3f}")
 
 
 def test_plot_of_one_run_speaks_of_no_spread(rsrp_lava, run, drawn):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rsrp_lava import Experiment, ExperimentError, NetworkOptions
 from rsrp_lava import experiment as experiment_module
+from rsrp_lava.tasks import recipe
 
 
 @pytest.fixture
@@ -59,6 +60,13 @@ def test_a_recorded_run_does_not_follow_a_recipe_that_changed(monkeypatch):
     assert Experiment.recorded(recorded) == Experiment(
         network={"n_neurons": 64, "input_gain": 0.1}, environment={"starts": "independent"}
     )
+
+
+def test_a_changed_recipe_is_the_callers_own():
+    changed, rules = recipe("cartpole"), recipe("cartpole", weight_rule="nrl")
+    changed["population"] = rules["learning_rate"] = -1
+    assert recipe("cartpole")["population"] > 0
+    assert recipe("cartpole", weight_rule="nrl")["learning_rate"] > 0
 
 
 def test_arguments_win_over_yaml_over_recipe_over_defaults(write, monkeypatch):

@@ -25,7 +25,7 @@ def shown(monkeypatch):
         monkeypatch.setattr(progress_module.time, "perf_counter", lambda: next(clock) * 1.0)
         text = io.StringIO()
         console = Console(file=text, width=width, force_terminal=terminal, color_system=None)
-        progress = TerminalProgress("cartpole", RunLine(70, "env steps", **options), console)
+        progress = TerminalProgress("cartpole", RunLine(70, False, **options), console)
         for generation in range(generations):
             progress({**RECORD, "generation": generation, "env_steps": 1_234_567 * generation})
         progress.close()
@@ -72,7 +72,7 @@ def test_time_left_is_that_of_the_time_limit_if_it_comes_first(shown):
 
 
 def test_a_line_of_a_run_begins_without_generations_and_takes_in_the_last_evaluation():
-    line = RunLine(2, "images")
+    line = RunLine(2, True)
     assert line.parts() == {"generation": "generation 0/2", "bar": "·" * 20}
     line.note({**RECORD, "generation": 0, "env_steps": 300}, 10.0)
     line.note({**RECORD, "generation": 1, "env_steps": 700}, 12.0)

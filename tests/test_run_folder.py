@@ -463,7 +463,7 @@ def test_curves_are_drawn_against_the_generation(run, tmp_path, monkeypatch):
     lines = [records[0], records[2], records[2] | {"evaluation_return": 7.0}, records[1], records[4]]
     (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
     drawn = []
-    monkeypatch.setattr("rsrp_lava.runs.draw_curves", lambda title, curves, *target: drawn.extend(curves))
+    monkeypatch.setattr("rsrp_lava.runs.draw_curves", lambda title, measured, curves, *target: drawn.extend(curves))
     plot(run, output=tmp_path / "curves.png")
     ((_, generations, returns),) = drawn
     assert generations.tolist() == [0, 1, 2, 4]

@@ -111,7 +111,8 @@ def test_resuming_a_finished_run_changes_nothing(small, run):
 @needs_signals
 @pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_equals_never_interrupted(times, small, tmp_path, start):
-    experiment = small.replace(generations=300, optimizer="adam", network={"n_neurons": 64})
+    generations, short = 60 + 30 * times, {"max_steps": 10}  # however well it learns
+    experiment = small.replace(generations=generations, optimizer="adam", network={"n_neurons": 64}, environment=short)
     config, out = tmp_path / "config.yaml", tmp_path / "run"
     config.write_text(experiment.to_yaml())
     moments = random.Random(0)

@@ -9,6 +9,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from rsrp_lava.reporting.numbers import shown_spread
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -16,34 +18,32 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | Path) -> None:
+def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | Path, classifies: bool = False) -> None:
     """One run: returns (sampled mean ± std, evaluation mean ± std) above; below the entropy of every projection, or what a
-    rule with weights measures of itself. As PNG."""
+    rule with weights measures of itself. Where it `classifies`, evaluation is an accuracy, which has no spread. As PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 6), layout="constrained")
+    figure = Figure(figsize=(7, 6))  # every training ends with this picture: finding a layout would double its time
+    figure.subplots_adjust(left=0.115, right=0.98, bottom=0.085, top=0.945, hspace=0.06)
     returns, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    played, sampled = [record for record in metrics if "sampled_return" in record], "entropy_bits" in metrics[0]
-    for records, key, label, colour in (
-        (played, "sampled", "sampled networks" if sampled else "training episodes", COLOURS[4]),
-        (
-            [r for r in metrics if "evaluation_return" in r],
-            "evaluation",
-            "evaluation (release where ρ > ½)" if sampled else "evaluation",
-            COLOURS[0],
-        ),
+    sampled = "entropy_bits" in metrics[0]
+    evaluation = "test accuracy" if classifies else "evaluation"
+    for key, label, colour in (
+        ("sampled", "sampled networks" if sampled else f"training {'images' if classifies else 'episodes'}", COLOURS[4]),
+        ("evaluation", f"{evaluation} (release where ρ > ½)" if sampled else evaluation, COLOURS[0]),
     ):
-        generations = [record["generation"] for record in records]
-        mean = np.array([record[f"{key}_return"] for record in records])
-        draw_band(returns, generations, mean, [record[f"{key}_std"] for record in records], colour, label)
-    returns.set_ylabel("return")
+        records = [record for record in metrics if f"{key}_return" in record]
+        mean, std = (np.array([record[f"{key}_{what}"] for record in records]) for what in ("return", "std"))
+        spread = np.zeros_like(std) if classifies and key == "evaluation" else std
+        draw_band(returns, [record["generation"] for record in records], mean, spread, colour, label)
+    returns.set_ylabel("reward, accuracy" if classifies else "return")
     returns.set_title(title, fontsize="medium")
     returns.legend(loc="best", fontsize="small")
     _draw_measures(below, "entropy_bits" if sampled else "measures", metrics)
     if sampled:
         below.set_ylabel("entropy (bits/synapse)")
         below.set_ylim(0, 1.03)
-    below.set_xlabel("generation")
+    _count_generations(below)
     finish(returns, below)
     figure.savefig(target, format="png", dpi=130)
 
@@ -57,9 +57,13 @@ def _draw_measures(axes: Axes, key: str, metrics: Sequence[dict[str, Any]]) -> N
 
 
 def draw_curves(
-    title: str, curves: Sequence[tuple[str, np.ndarray, np.ndarray]], target: IO[bytes] | Path, file_format: str = "png"
+    title: str,
+    measured: str,
+    curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    target: IO[bytes] | Path,
+    file_format: str = "png",
 ) -> None:
-    """Evaluation return against generation, one curve an experiment, mean ± std over its seeds.
+    """What was `measured` against generation, one curve an experiment, mean ± std over its seeds.
 
     `curves`: label, generations, and returns, shape (seeds, generations), of each experiment.
     """
@@ -68,28 +72,33 @@ def draw_curves(
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for colour, (label, generations, returns) in zip(itertools.cycle(COLOURS), curves, strict=False):
-        mean, std, last = returns.mean(axis=0), returns.std(axis=0), f"{returns[:, -1].mean():.0f}"
-        if len(returns) == 1:
-            axes.plot(generations, mean, color=colour, label=f"{label}: {last}")
-        else:
-            label = f"{label}: {last} ± {std[-1]:.0f}"
-            draw_band(axes, generations, mean, std, colour, label, (returns.min(), returns.max()))
+        label = f"{label}: {shown_spread(returns[:, -1])}"
+        limits = (returns.min(), returns.max())
+        draw_band(axes, generations, returns.mean(axis=0), returns.std(axis=0), colour, label, limits)
     spread = ", mean ± std over seeds" if any(len(returns) > 1 for _, _, returns in curves) else ""
-    axes.set_xlabel("generation")
-    axes.set_ylabel(f"evaluation return{spread}")
+    _count_generations(axes)
+    axes.set_ylabel(f"{measured}{spread}")
     axes.set_title(title, fontsize="medium")
     axes.legend(loc="lower right", fontsize="small")
     finish(axes)
     figure.savefig(target, format=file_format, dpi=130)
 
 
+def _count_generations(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("generation")
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+
+
 def draw_band(
     axes: Axes, x: Any, mean: Any, std: Any, colour: str, label: str, limits: tuple[float, float] = (-np.inf, np.inf)
 ) -> None:
-    """A curve and its spread, mean ± std; the spread ends at `limits`, the values there are."""
+    """A curve and its spread, if there is one: mean ± std, within `limits`, the values there are."""
     mean, std = np.asarray(mean), np.asarray(std)
-    low, high = np.clip(mean - std, *limits), np.clip(mean + std, *limits)
-    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    if std.any():
+        low, high = np.clip(mean - std, *limits), np.clip(mean + std, *limits)
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(x, mean, color=colour, label=label)
 
 

@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from rsrp_lava.reporting.numbers import shown_evaluation, shown_return
+
 #: Seconds between plain lines when stderr is not a terminal.
 _PLAIN_INTERVAL_S = 2.0
 #: What a narrow terminal does without, in this order; generation and time left are always there.
@@ -22,9 +24,9 @@ _LEFT_OUT_FIRST = ("bar", "entropy", "speed", "sampled", "evaluation")
 class RunLine:
     """What a run has come to, from its records: the line that training shows, and watching too."""
 
-    def __init__(self, generations: int, steps: str, time_left: Callable[[], float] = lambda: math.inf) -> None:
+    def __init__(self, generations: int, classifies: bool, time_left: Callable[[], float] = lambda: math.inf) -> None:
         self.generations = generations
-        self._steps, self._time_left = steps, time_left
+        self._classifies, self._time_left = classifies, time_left
         self._first: tuple[dict[str, Any], float] | None = None
         self._last: tuple[dict[str, Any], float] | None = None
         self._evaluation: str | None = None
@@ -32,7 +34,7 @@ class RunLine:
     def note(self, record: dict[str, Any], at: float) -> None:
         """Take in a generation's record; `at`: seconds on one clock for all of them."""
         if "evaluation_return" in record:
-            self._evaluation = shown_return(record["evaluation_return"], record["evaluation_std"])
+            self._evaluation = shown_evaluation(record["evaluation_return"], record["evaluation_std"], self._classifies)
         if "sampled_return" in record:
             self._first = self._first or (record, at)
             self._last = (record, at)
@@ -53,7 +55,8 @@ class RunLine:
                 parts["entropy"] = "entropy " + " ".join(f"{name} {bits:.2f}" for name, bits in last["entropy_bits"].items())
             played, elapsed = last["generation"] - first["generation"], now - began
             if played and elapsed > 0:
-                parts["speed"] = f"{(last['env_steps'] - first['env_steps']) / elapsed:,.0f} {self._steps}/s"
+                steps = "images" if self._classifies else "env steps"
+                parts["speed"] = f"{(last['env_steps'] - first['env_steps']) / elapsed:,.0f} {steps}/s"
                 left = min(left, elapsed / played * (self.generations - done))
         elif self._evaluation:
             parts["evaluation"] = f"evaluation {self._evaluation}"
@@ -124,13 +127,6 @@ class TerminalProgress:
         self._display.close()
 
 
-def shown_return(mean: float, std: float | None = None) -> str:
-    """A return, or an accuracy or reward of at most 1 (of which a deviation over images says nothing)."""
-    if abs(mean) <= 1:
-        return f"{mean:.3f}"
-    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
-
-
 def _fit(parts: dict[str, str], width: int) -> str:
     """The parts in one line, without those that matter least if there is no room."""
     shown = dict(parts)
@@ -171,7 +167,7 @@ class StudyProgress:
         self._computed += done.computed
         if done.computed:
             error = done.row["error"]
-            what = f"not computed: {error}" if error else f"return {done.row['final_return']:.1f}"
+            what = f"not computed: {error}" if error else f"return {shown_return(done.row['final_return'])}"
             line = f"{done.cells}/{done.of}  {done.cell.title}: {what} ({_clock(done.seconds)}; {self._left(done.of)})"
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
         if done.cells == done.of and self._known:

@@ -10,6 +10,7 @@ from typing import IO
 import numpy as np
 
 from rsrp_lava.reporting.comparison_plots import LearningCurve, draw_comparison
+from rsrp_lava.reporting.numbers import shown_range, shown_return
 from rsrp_lava.studies.comparison import ComparisonOptions
 from rsrp_lava.studies.grouping import grouped
 from rsrp_lava.studies.report import StudyReport
@@ -34,12 +35,11 @@ class Report(StudyReport):
         table = []
         for (rule,), group in grouped(self.rows, ("rule",)):
             found = [row["final_return"] for row in group]
-            spread = f"{np.mean(found):.1f} ({min(found):.1f} to {max(found):.1f})"
             means = [
                 float(np.mean([row[name] for row in group]))
                 for name in ("sampled_return", "samples", "updates", "env_steps")
             ]
-            table.append([rule, spread, f"{means[0]:.1f}", *(f"{value:,.0f}" for value in means[1:])])
+            table.append([rule, shown_range(found), shown_return(means[0]), *(f"{value:,.0f}" for value in means[1:])])
         return [f"{self.seeds} seeds a rule; means over seeds.", to_markdown(headings, table)]
 
     def describe(self, row: Row) -> str:

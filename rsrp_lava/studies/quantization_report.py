@@ -11,6 +11,7 @@ import numpy as np
 
 from rsrp_lava.learning.rsrp import HISTOGRAM_BINS, histogram
 from rsrp_lava.reporting import study_plots as plots
+from rsrp_lava.reporting.numbers import shown_range
 from rsrp_lava.runs import Run
 from rsrp_lava.studies.grouping import fraction, grouped, shown
 from rsrp_lava.studies.quantization import QuantizationOptions, goal_of
@@ -91,8 +92,7 @@ class Report(StudyReport):
         return to_markdown([*columns, "return", "reached"], table)
 
     def _returns(self, rows: list[Row]) -> str:
-        returns = [row["final_return"] for row in rows]
-        return f"{np.mean(returns):.1f} ({min(returns):.1f} to {max(returns):.1f})"
+        return shown_range([row["final_return"] for row in rows])
 
     def _reached(self, rows: list[Row]) -> str:
         return f"{sum(row['final_return'] >= self.goal for row in rows)} of {len(rows)}"

@@ -10,6 +10,7 @@ from typing import IO
 import numpy as np
 
 from rsrp_lava.errors import counted
+from rsrp_lava.reporting.numbers import shown_spread
 from rsrp_lava.reporting.robustness_plots import Panel, Response, draw_robustness
 from rsrp_lava.studies.grouping import grouped, shown
 from rsrp_lava.studies.perturbations import PERTURBATIONS
@@ -42,7 +43,7 @@ class Report(StudyReport):
             table = []
             for (label,), of_label in grouped(group, ("label",)):
                 returns = {value: _returns(rows) for (value,), rows in grouped(of_label, ("strength",))}
-                table.append([label, *(_spread(returns[value]) if value in returns else "–" for value in strengths)])
+                table.append([label, *(shown_spread(returns[value]) if value in returns else "–" for value in strengths)])
             headings = [self._axis(name), *(shown(value) for value in strengths)]
             parts += [f"## {name}", to_markdown(headings, table)]
         if self._plan.left_out:
@@ -87,9 +88,3 @@ class Report(StudyReport):
 def _returns(rows: list[Row]) -> np.ndarray:
     """Of every seed, float64."""
     return np.array([row["final_return"] for row in rows])
-
-
-def _spread(returns: np.ndarray) -> str:
-    digits = 3 if np.abs(returns).max() <= 1 else 1
-    mean = f"{returns.mean():.{digits}f}"
-    return mean if len(returns) == 1 else f"{mean} ± {returns.std():.{digits}f}"
