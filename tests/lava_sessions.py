@@ -50,15 +50,14 @@ def shared_memory():
 
 @pytest.fixture
 def nothing_left(monkeypatch):
-    """No process and no shared memory more than before, at the latest five seconds after the test."""
+    """No process and no shared memory more than before, soon after the test (a busy machine may take a minute)."""
     monkeypatch.setenv(*MARK.split("="))
     before = shared_memory()
     yield
-    limit = time.time() + 5
-    while time.time() < limit and (children_of_sessions() or shared_memory() - before):
+    limit = time.time() + 60
+    while (left := (children_of_sessions(), shared_memory() - before)) != ([], set()):
+        assert time.time() < limit, left  # asked once: a segment of another test may be unmapped at any moment
         time.sleep(0.05)
-    assert children_of_sessions() == []
-    assert shared_memory() - before == set()
 
 
 @pytest.fixture

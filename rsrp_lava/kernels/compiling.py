@@ -11,6 +11,17 @@ from typing import Any
 import numba
 
 
+@numba.njit(nogil=True)
+def copy(source, target):
+    """target = source of one dimension. Numba takes seconds to compile `target[:] = source`, for its check of the shapes.
+
+    Of the same kind is the first value of a counter: `t = 0` has a type of its own, and what is called with t is compiled
+    for both; `t = np.int64(0)` has the type of t + 1.
+    """
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
 @functools.cache
 def digest_of_sources(folder: Path) -> str:
     """Content of the folder's Python files."""

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, types
 
 from .arithmetic import input_drive, integrate, neuron_step, read_output, readout_lanes, start_potentials, state_zeros
-from .compiling import kernel
+from .compiling import copy, kernel
 from .lanes import aligned_zeros, popcount, sum_rows
 from .random_bits import MEMBRANE, TASK, fill_uniform
 from .rollout import normalise, readout_count
@@ -96,10 +96,10 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts
     output, sums = np.zeros(sizes[3], np.float32), np.zeros((2, sizes[2]), np.int64)
     fill_uniform(seed, generation, episode, TASK + phase, random)
     if starts.shape[0] > 0:
-        task_state[:] = starts[episode]
+        copy(starts[episode], task_state)
     else:
         reset(task_state, random)
-    earned, steps, ended, row, n_spikes = 0.0, 0, False, 0, 0
+    earned, steps, ended, row, n_spikes = 0.0, np.int64(0), False, 0, 0
     while steps < sizes[4] and not ended:
         observe(task_state, observation)
         normalise(observation, mean, inverse_std, sums)

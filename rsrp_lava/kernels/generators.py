@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from .compiling import copy
 from .random_bits import threefry
 
 #: Taps of maximal-length registers by width (Xilinx application note XAPP 052, table 3): bit t − 1 of the state for tap t.
@@ -207,7 +208,7 @@ def _spread(word):
 def _draw_axons(source, seed, generation, sample, stream, first, out):
     k0, k1, k2, k3 = np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream)
     planes = source.planes
-    out[:] = planes[0, first : first + out.shape[0]]
+    copy(planes[0, first : first + out.shape[0]], out)
     for bit in range(0, planes.shape[0] - 1, 4):
         p0, p1, p2, p3 = planes[1 + bit], planes[2 + bit], planes[3 + bit], planes[4 + bit]
         for w in range(out.shape[0]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .compiling import kernel
+from .compiling import copy, kernel
 from .exact_math import exponential, fill_normal, fill_softmax, logarithm, pick
 from .random_bits import ACTION, NOISE, uniform
 
@@ -99,7 +99,7 @@ def reward_step(reward, average, learning_rate, average_rate):
 @njit(nogil=True)
 def teach(w, trace, step):
     """W += step · e; the trace is used up."""
-    w[:] += step * trace
+    w += step * trace
     trace[:] = 0.0
 
 
@@ -128,7 +128,7 @@ def layer_sums(w, s, a):
 def disturb(a, key, t, noise_std, first, everyone, noise):
     """The noise ξ of the units from `first` on into `noise`, and onto a[1]; returns |ξ|². `everyone`: room for all ξ."""
     take_noise(key, t, noise_std, everyone)
-    noise[:] = everyone[first : first + noise.shape[0]]
+    copy(everyone[first : first + noise.shape[0]], noise)
     for j in range(noise.shape[0]):
         a[1, j] += noise[j]
     return sum_of_squares(noise)

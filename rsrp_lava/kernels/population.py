@@ -17,7 +17,7 @@ from .arithmetic import (
     start_potentials,
     state_zeros,
 )
-from .compiling import kernel
+from .compiling import copy, kernel
 from .fixed_point import fixed_lif_step
 from .lanes import aligned_zeros, sum_rows
 from .neurons import lif_step
@@ -145,12 +145,16 @@ def lif_vector(u, v, bias, a_in, constants, spikes):
     lanes = -(-n // 64) * 64
     padded_u, padded_v = aligned_zeros(lanes, np.float32), aligned_zeros(lanes, np.float32)
     padded_bias, padded_input = aligned_zeros(lanes, np.float32), aligned_zeros(lanes, np.float32)
-    padded_u[:n], padded_v[:n], padded_bias[:n], padded_input[:n] = u, v, bias, a_in
+    copy(u, padded_u[:n])
+    copy(v, padded_v[:n])
+    copy(bias, padded_bias[:n])
+    copy(a_in, padded_input[:n])
     for w in range(lanes // 64):
         word = lif_step(64 * w, (padded_u, padded_v, padded_bias, padded_input), constants)
         for k in range(min(64, n - 64 * w)):
             spikes[64 * w + k] = np.float32((word >> np.uint64(k)) & np.uint64(1))
-    u[:], v[:] = padded_u[:n], padded_v[:n]
+    copy(padded_u, u)
+    copy(padded_v, v)
 
 
 @kernel
@@ -160,12 +164,16 @@ def fixed_lif_vector(u, v, bias, a_in, constants, spikes):
     lanes = -(-n // 64) * 64
     padded_u, padded_v = aligned_zeros(lanes, np.int32), aligned_zeros(lanes, np.int32)
     padded_bias, padded_input = aligned_zeros(lanes, np.int32), aligned_zeros(lanes, np.int32)
-    padded_u[:n], padded_v[:n], padded_bias[:n], padded_input[:n] = u, v, bias, a_in
+    copy(u, padded_u[:n])
+    copy(v, padded_v[:n])
+    copy(bias, padded_bias[:n])
+    copy(a_in, padded_input[:n])
     for w in range(lanes // 64):
         word, _, _ = fixed_lif_step(64 * w, (padded_u, padded_v, padded_bias, padded_input), constants)
         for k in range(min(64, n - 64 * w)):
             spikes[64 * w + k] = np.int32((word >> np.uint64(k)) & np.uint64(1))
-    u[:], v[:] = padded_u[:n], padded_v[:n]
+    copy(padded_u, u)
+    copy(padded_v, v)
 
 
 @kernel

@@ -229,7 +229,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task
         draw_sample(state, synapses, key, sample)
         fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
         fill_start(seed, generation, phase, sample, sizes[5], random)
-        total, steps = 0.0, 0
+        total, steps = 0.0, np.int64(0)
         for episode in range(episodes):
             start_episode(state, constants, potentials[episode * n_neurons : (episode + 1) * n_neurons])
             reset(task_state, random[episode * n_random : (episode + 1) * n_random])

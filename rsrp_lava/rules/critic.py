@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from rsrp_lava.kernels.compiling import kernel
+from rsrp_lava.kernels.compiling import copy, kernel
 from rsrp_lava.kernels.random_bits import WEIGHTS, fill_uniform
 
 
@@ -67,7 +67,7 @@ def _layers(parameters, n_inputs, n_hidden, n_actions):
 @njit(nogil=True)
 def _layer(layer, rectified, x, y):
     w, bias = layer
-    y[:] = bias
+    copy(bias, y)
     for i in range(w.shape[0]):
         for j in range(w.shape[1]):
             y[j] += x[i] * w[i, j]

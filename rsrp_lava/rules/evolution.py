@@ -170,7 +170,7 @@ def _play_episode(functions, state, network, scaling, sizes, key, sample, start,
     state.delivered[:] = 0
     state.trace[:] = 0
     reset(task_state, random)
-    total, played, ended = 0.0, 0, False
+    total, played, ended = 0.0, np.int64(0), False
     while played < max_steps and not ended:
         observe(task_state, observation)
         normalise(observation, mean, inverse_std, sums)

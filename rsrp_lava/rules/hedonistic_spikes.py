@@ -36,7 +36,7 @@ from numba import njit
 from pydantic import Field
 
 from rsrp_lava.kernels.arithmetic import integrate, neuron_step, read_output
-from rsrp_lava.kernels.compiling import kernel
+from rsrp_lava.kernels.compiling import copy, kernel
 from rsrp_lava.kernels.exact_math import exponential, fill_normal
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, SPIKES, WEIGHTS, fill_start, fill_uniform, threefry
@@ -202,12 +202,14 @@ def _act(synapses, neurons, network, constants, key, drawn, t, observation):
     seed, generation, episode, stream = key
     n_inputs, n_outputs, n_neurons = observation.shape[0], neurons.output.shape[0], network.n_neurons
     for part in synapses:
-        part.trace[:] *= constants.trace_left[network.substeps]
+        trace = part.trace
+        trace *= constants.trace_left[network.substeps]
     for substep in range(network.substeps):
         when = t * network.substeps + substep
         left = constants.trace_left[network.substeps - 1 - substep]
         for part in synapses:
-            part.calcium[:] *= constants.calcium_left
+            calcium = part.calcium
+            calcium *= constants.calcium_left
         if substep == 0:
             inputs.received[:] = np.float32(0)
             for k in range(2 * n_inputs):
@@ -217,7 +219,7 @@ def _act(synapses, neurons, network, constants, key, drawn, t, observation):
                 _spike(inputs, k, x, when, left, constants)
             for j in range(n_neurons):
                 neurons.drive[j] = network.input.weight * inputs.received[j]
-        neurons.delivered[:n_neurons] = between.received[:n_neurons]
+        copy(between.received, neurons.delivered[:n_neurons])
         between.received[:] = np.float32(0)
         for word in range(network.excitatory.shape[0]):
             arrays = (neurons.u, neurons.v, neurons.drive, neurons.delivered)
@@ -253,7 +255,8 @@ def _standardise(observation, seen, learning):
 def _teach(synapses, step):
     """q += step · e of all synapses."""
     for part in synapses:
-        part.q[:] += step * part.trace
+        q = part.q
+        q += step * part.trace
         _fill_odds(part)
 
 
@@ -289,7 +292,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
         fill_uniform(seed, generation, episode, MEMBRANE, potentials)
         reset(task_state, random)
         _start(synapses, neurons, potentials)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
             _standardise(observation, seen, True)
@@ -323,7 +326,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
         fill_uniform(seed, generation, sample, MEMBRANE + EVALUATION, potentials)
         reset(task_state, random)
         _start(synapses, neurons, potentials)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
             _standardise(observation, seen, False)

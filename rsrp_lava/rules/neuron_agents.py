@@ -35,7 +35,7 @@ from numba import njit
 from pydantic import Field, field_validator
 
 from rsrp_lava.errors import ExperimentError
-from rsrp_lava.kernels.compiling import kernel
+from rsrp_lava.kernels.compiling import copy, kernel
 from rsrp_lava.kernels.exact_math import sigmoid, sine_cosine_of_turn
 from rsrp_lava.kernels.random_bits import (
     ACTION,
@@ -97,7 +97,7 @@ def _look(observation, ranges, scaled, order, inputs, features, imaginary):
     if order:
         _fill_fourier(inputs, ranges, order, features, imaginary)
     else:
-        features[:] = inputs
+        copy(inputs, features)
     if scaled:
         for k in range(inputs.shape[0]):
             low, high = ranges[k, 0], ranges[k, 1]
@@ -239,7 +239,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
         _look(observation, ranges, scaled, order, inputs, features, imaginary)
         trace[:] = 0.0
         episode_rate = rate * drop_factor if _lower_above(recent, drop_above) else rate
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             fill_uniform_at(seed, generation, episode, NOISE, t, drawn)
             action = _act(inputs, hidden_weights, output_weights, drawn, hidden, output, votes)
@@ -255,10 +255,11 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
                 critic[k] += critic_rate * error * trace[k]
             change = episode_rate * error
             _teach(inputs, hidden_weights, output_weights, hidden, output, action, n_actions, reverses, change, module_steps)
-            inputs[:], features[:] = inputs_after, features_after
+            copy(inputs_after, inputs)
+            copy(features_after, features)
             total += reward
             t += 1
-        recent[:-1] = recent[1:].copy()
+        copy(recent[1:], recent[:-1])
         recent[-1] = total
         returns[episode], steps[episode] = total, t
 
@@ -279,7 +280,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     for episode in range(returns.shape[0]):
         fill_start(key[0], key[1], EVALUATION, first + episode, False, random)
         reset(task_state, random)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
             _look(observation, ranges, scaled, 0, inputs, features, features)

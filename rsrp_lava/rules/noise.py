@@ -152,7 +152,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     for episode in range(returns.shape[0]):
         fill_start(seed, generation, 0, episode, False, random)
         reset(task_state, random)
-        total, average, t, ended = 0.0, np.nan, 0, False
+        total, average, t, ended = 0.0, np.nan, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
             for k in range(n_observed):
@@ -201,7 +201,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     for episode in range(returns.shape[0]):
         fill_start(key[0], key[1], EVALUATION, first + episode, False, random)
         reset(task_state, random)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
             for k in range(n_observed):

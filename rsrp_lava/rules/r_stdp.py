@@ -244,7 +244,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
         reset(task_state, random)
         standardisation(coding, seen, mean, deviation)
         _rest(cells)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         observe(task_state, observation)
         while t < max_steps and not ended:
             note(observation, seen)
@@ -283,7 +283,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
         fill_start(seed, generation, EVALUATION, episode, False, random)
         reset(task_state, random)
         _rest(cells)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
             encode(observation, mean, deviation, coding.edges, cells.active)

@@ -284,7 +284,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     for episode in range(returns.shape[0]):
         fill_start(seed, generation, 0, episode, False, random)
         reset(task_state, random)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while not ended:
             observe(task_state, observation)
             _observe(observation, observed, constants.standardize, trace.x[t])
@@ -317,7 +317,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     for episode in range(returns.shape[0]):
         fill_start(key[0], key[1], EVALUATION, first + episode, False, random)
         reset(task_state, random)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
             _observe(observation, observed, False, trace.x[0])

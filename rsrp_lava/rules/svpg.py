@@ -192,7 +192,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
         for episode in range(first, min(first + batch, returns.shape[0])):
             fill_start(key[0], key[1], 0, episode, False, random)
             reset(task_state, random)
-            total, t, ended = 0.0, 0, False
+            total, t, ended = 0.0, np.int64(0), False
             while t < max_steps and not ended:
                 if n == rewards.shape[0]:
                     inputs, rates, errors = _longer(inputs), _longer(rates), _longer(errors)
@@ -238,7 +238,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     for episode in range(returns.shape[0]):
         fill_start(key[0], key[1], EVALUATION, first + episode, False, random)
         reset(task_state, random)
-        total, t, ended = 0.0, 0, False
+        total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
             _see(observation, scale, inputs)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from rsrp_lava.kernels.compiling import kernel
+from rsrp_lava.kernels.compiling import copy, kernel
 from rsrp_lava.kernels.exact_math import exponential, fill_normal, fill_softmax, pick
 from rsrp_lava.kernels.random_bits import ACTION, CIRCUIT_SPIKES, FIRST_RATES, NOISE, WEIGHTS, fill_uniform, fill_uniform_at
 
@@ -194,12 +194,12 @@ def infer(circuits, inference, key, inputs, work, rates):
     if inference.spiking:
         _infer_by_spikes(circuits, inference, key, inputs, n_active, work, rates)
         return
-    work.drive[:] = circuits.bias
+    copy(circuits.bias, work.drive)
     add_rows(circuits.input, work.active, n_active, inputs, work.drive)
     for _ in range(inference.iterations):
         for i in range(n_units):
             work.doubled[i] = 2.0 * rates[i]
-        work.potential[:] = work.drive
+        copy(work.drive, work.potential)
         add_rows(circuits.recurrent, work.every, n_units, work.doubled, work.potential)
         choose_rates(bounds, work.potential, work.rates)
         change = 0.0
@@ -207,7 +207,7 @@ def infer(circuits, inference, key, inputs, work, rates):
             change += abs(work.rates[i] - rates[i])
         if change < inference.tolerance * n_units:
             return
-        rates[:] = work.rates
+        copy(work.rates, rates)
 
 
 @njit(nogil=True)
@@ -236,7 +236,7 @@ def _infer_by_spikes(circuits, inference, key, inputs, n_active, work, rates):
             for back in range(length):
                 order[back] = (t - back) % length
                 newest[order[back]] = inference.window[back]
-            work.potential[:] = circuits.bias
+            copy(circuits.bias, work.potential)
             add_rows(work.brought, order, length, newest, work.potential)
             choose_rates(bounds, work.potential, rates)
 
