@@ -68,7 +68,7 @@ def fault(monkeypatch, tmp_path):
         monkeypatch.setattr(LavaGraph, "worker", "faulty_worker")
         for name, value in {"FAULT": f"{label}:{phase}", "FAULT_TEXT": text, "FAULT_TIME": tmp_path / "time"}.items():
             monkeypatch.setenv(name, str(value))
-        signal.alarm(60)
+        signal.alarm(120)
 
     def hangs(number, frame):
         raise TimeoutError("the engine waits for ever")
