@@ -320,6 +320,7 @@ class MetricsReader:
 
     def _start_over(self) -> None:
         self._read, self._last, self._number = 0, b"", 0  # bytes and lines read, and the last line
+        self._file: tuple[int, int] | None = None  # which file that was
 
     def read(self) -> list[dict[str, Any]]:
         """Records since the last call; a last line that is not whole yet is left for the next one. No file: no records.
@@ -329,11 +330,14 @@ class MetricsReader:
         records = []
         try:
             with open(self._path, "rb") as file:  # one state of it: a resume puts another file in its place
+                status = os.fstat(file.fileno())
+                opened = (status.st_dev, status.st_ino)
                 file.seek(self._read - len(self._last))
-                self.cut = file.read(len(self._last)) != self._last
+                self.cut = self._file not in (None, opened) or file.read(len(self._last)) != self._last
                 if self.cut:
                     self._start_over()
                     file.seek(0)
+                self._file = opened
                 for line in file:
                     if line.endswith(b"\n"):
                         self._read, self._last, self._number = self._read + len(line), line, self._number + 1

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from numba.core.compiler_lock import global_compiler_lock
+
 from rsrp_lava.durations import TimeLimit, to_seconds
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolderError, counted
@@ -242,17 +244,26 @@ def _stop_requests(announce: Callable[[], None]) -> Iterator[list[int]]:
         yield received
         return
     previous = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    later: list[threading.Timer] = []
 
     def note(number: int, frame: Any) -> None:
-        received.append(number)
-        announce()
-        signal.signal(number, previous[number] or signal.SIG_DFL)
+        if number not in received:
+            received.append(number)
+            announce()
+        elif global_compiler_lock.is_locked():  # by this thread: an exception inside LLVM is lost, or ends in a crash
+            later.append(threading.Timer(0.1, os.kill, (os.getpid(), number)))
+            later[-1].start()
+        else:
+            signal.signal(number, previous[number] or signal.SIG_DFL)
+            signal.raise_signal(number)
 
     for number in previous:
         signal.signal(number, note)
     try:
         yield received
     finally:
+        for timer in later:
+            timer.cancel()
         for number, handler in previous.items():
             signal.signal(number, handler or signal.SIG_DFL)
 

@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
-from numba import njit
+from numba import njit, types
 
 import naive
 import rsrp_lava.kernels
@@ -19,7 +21,7 @@ from drivers import copy_start
 from rsrp_lava import ExperimentError
 from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.kernels.release import unpack_bits
-from rsrp_lava.kernels.rollout import STATISTIC_UNIT, Synapses
+from rsrp_lava.kernels.rollout import STATISTIC_UNIT, Synapses, specialise
 from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw, reservoir_release
 from rsrp_lava.network import Network, NetworkOptions
@@ -198,6 +200,31 @@ def test_seed_generation_sample_and_phase_all_matter(open_engine):
     for k, returns in enumerate([base, *others]):
         for other in others[k:]:
             assert np.mean(returns == other) < 0.5
+
+
+@njit
+def count_and_first(functions, values):
+    return np.float64(len(functions)) + values[0]
+
+
+def test_a_kernel_may_run_while_another_thread_specialises_it():
+    """Tasks are passed as function pointers; Numba converts to them only while the kernel must not compile."""
+    functions = (TASK.reset, TASK.observe, TASK.step)
+    specialise(count_and_first, functions, np.zeros(1), returns=types.float64)
+    stop = threading.Event()
+
+    def call():
+        while not stop.is_set():
+            assert count_and_first(functions, np.ones(1)) == 4
+
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(call)
+        for dtype in (np.float64, np.float32, np.int64, np.int32):
+            for _ in range(500):
+                specialise(count_and_first, functions, np.zeros(1, dtype), returns=types.float64)
+        stop.set()
+        calling.result()
+    assert len(count_and_first.overloads) == 4
 
 
 def test_an_error_on_one_thread_stops_the_others():

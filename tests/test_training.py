@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from numba.core.compiler_lock import global_compiler_lock
 
 from rsrp_lava import EngineError, Experiment, ExperimentError, RunFolderError, evaluate, load_run, release_sha256, train
 from rsrp_lava.engines.fused import FusedEngine
@@ -176,6 +177,24 @@ def test_second_interrupt_stops_at_once(tmp_path, start, threads):
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert load_run(out).generation == 0
+
+
+@needs_signals
+def test_second_interrupt_waits_for_a_compilation(small):
+    """An exception inside LLVM is lost, or frees memory twice."""
+    compiled = []
+
+    def interrupt(record):
+        with global_compiler_lock:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.5)
+            compiled.append(record["generation"])
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small, progress=interrupt)
+    assert compiled == [0]
 
 
 def test_signal_handlers_are_given_back(small):

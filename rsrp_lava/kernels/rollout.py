@@ -40,8 +40,8 @@ STATISTIC_UNIT = 2.0**-20
 STATISTIC_LIMIT = 64.0
 
 
-#: A dispatcher is told to compile, and then not to, by one thread at a time.
-_SPECIALISING = threading.Lock()
+#: One thread at a time specialises; what was compiled lives as long as the twin that compiled it.
+_SPECIALISING, _TWINS = threading.Lock(), list[Any]()
 
 
 class Synapses(NamedTuple):
@@ -257,9 +257,14 @@ def specialise(function: Any, task: tuple, *arguments: Any, returns: Any = types
         functions.append(types.FunctionType(signature))
     signature = returns(types.Tuple(functions), *(typeof(argument) for argument in arguments))
     with _SPECIALISING:
-        function.disable_compile(False)
-        function.compile(signature)
+        if signature.args in function.overloads:
+            return
+        # By a twin: `function` itself converts its arguments only as long as it must not compile, and may be running.
+        twin = kernel(function.py_func)
+        twin.compile(signature)
+        function.add_overload(twin.overloads[signature.args])
         function.disable_compile()
+        _TWINS.append(twin)
 
 
 __all__ = [
