@@ -135,7 +135,10 @@ def test_an_ensemble_reads_out_the_mean_of_its_networks(run, seeds):
     assert unit[0] == pytest.approx(unit[1])
 
 
-STOCK = [pytest.param("threshold", 1, marks=pytest.mark.slow), ("frozen_sample", 2), ("mean_field", 1)]
+STOCK = [
+    *(pytest.param(*late, marks=pytest.mark.slow) for late in [("threshold", 1), ("frozen_sample", 2)]),
+    ("mean_field", 1),
+]
 
 
 @needs_lava

@@ -167,6 +167,7 @@ def test_children_compile_nothing(fault, nothing_left):
 
 
 @needs_lava
+@pytest.mark.slow
 def test_modules_in_the_current_folder_are_not_taken_for_others(tmp_path, monkeypatch, nothing_left):
     (tmp_path / "lava.py").write_text("raise RuntimeError('the wrong lava')")
     monkeypatch.chdir(tmp_path)
