@@ -11,7 +11,7 @@ from typing import Literal
 from rich.console import Console
 
 from rsrp_lava.errors import RunFolderError, counted
-from rsrp_lava.reporting.numbers import shown_return
+from rsrp_lava.reporting.numbers import shown_evaluation
 from rsrp_lava.reporting.progress import LiveLine, RunLine
 from rsrp_lava.run_folder import CONFIG, MetricsReader, RunFolder
 from rsrp_lava.runs import Run
@@ -34,13 +34,14 @@ class Watched:
     generation: int  #: generations finished
     generations: int  #: generations to train
     record: Record | None  #: the newest line of metrics
+    classifies: bool  #: whether it tells images apart
 
     @property
     def description(self) -> str:
         """The state, and the way on."""
         done = f"after {counted(self.generation, 'generation')}"
         if self.state == "finished" and self.record is not None:
-            reached = shown_return(self.record["evaluation_return"], self.record["evaluation_std"])
+            reached = shown_evaluation(self.record["evaluation_return"], self.record["evaluation_std"], self.classifies)
             return f"finished: evaluation {reached} {done}"
         if self.state == "ended":
             go_on = f"continue with: rsrp-lava train --resume {shlex.quote(str(self.run))}"
@@ -129,4 +130,4 @@ class _Seen:
             state = "finished"
         else:
             state = "ended" if free else "unknown"
-        return Watched(self.folder.path, state, generation, generations, last)
+        return Watched(self.folder.path, state, generation, generations, last, self.folder.experiment.classifies)

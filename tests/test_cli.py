@@ -261,6 +261,7 @@ def test_accuracies_are_drawn_as_such(rsrp_lava, drawn):
     options = ("--population", 8, "--batch", 4, "--generations", 3, "--hidden", 8)
     for seed in (0, 1):
         assert "±" not in rsrp_lava("train", "digits", *options, "--seed", seed, "--out", seed).err
+        assert "±" not in rsrp_lava("watch", seed, "--once").out
     rewards, *_ = drawn
     assert rewards.get_ylabel() == "reward, accuracy"
     assert legend(rewards) == ["sampled networks", "test accuracy (release where ρ > ½)"]
