@@ -13,7 +13,7 @@ from rsrp_lava import Experiment, train
 from rsrp_lava.learning.hedonistic import Hedonistic, exponential
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.rsrp import Rsrp, entropy_bits
-from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast, centered_rank, mean_reward, none, zero_mean
+from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast, centered_rank, mean_reward, none, normalized_rank, zero_mean
 
 NAN = math.nan
 FLOAT32_HALF = np.full((3, 5), 0.5, np.float32)
@@ -99,9 +99,69 @@ def test_none_is_the_reward_itself_to_one_part_in_a_million():
     assert np.abs(none(np.array([1e300, -1e300])).units).max() <= 2**20
 
 
+@fixed
+@given(rewards_with_ties)
+def test_normalized_rank_has_the_variance_of_ranks_without_ties(rewards):
+    values = np.array(rewards)
+    broadcast, ranked = normalized_rank(values), centered_rank(values)
+    np.testing.assert_array_equal(broadcast.units, ranked.units)
+    u, without_ties = np.array(scalars(broadcast)), np.array(scalars(centered_rank(np.arange(len(rewards), dtype=float))))
+    expected = (without_ties**2).sum() if ranked.units.any() else 0.0
+    assert (u**2).sum() == pytest.approx(expected, rel=1e-12)
+
+
+def test_normalized_rank_without_ties_is_centered_rank():
+    for n in (2, 3, 10, 1000, 2**20):
+        values = np.arange(float(n))
+        assert normalized_rank(values).scale == centered_rank(values).scale
+
+
+def test_normalized_rank_of_one_success():
+    n = 256
+    alone = np.zeros(n)
+    alone[7] = 1.0
+    factor = normalized_rank(alone).scale / centered_rank(alone).scale
+    assert factor == pytest.approx(math.sqrt((n + 1) / 3), rel=1e-12)
+
+
+def expected_credit(transform, n, rho):
+    """Exact mean of 1/N Σ u_i (θ_i − ρ) over all draws of one synapse in n samples, where the reward is the release."""
+    total = 0.0
+    for released in itertools.product((0.0, 1.0), repeat=n):
+        theta = np.array(released)
+        probability = np.prod(np.where(theta == 1, rho, 1 - rho))
+        total += probability * float((np.array(scalars(transform(theta))) * (theta - rho)).mean())
+    return total
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("rho", [0.5, 0.2])
+def test_the_first_step_of_zero_mean_is_not_shortened(n, rho):
+    assert expected_credit(zero_mean, n, rho) == pytest.approx(rho * (1 - rho), rel=1e-5)  # Cov(R, θ); u in steps of 2^-20
+
+
+def expected_rise_at_the_clip(n, rate, epsilon):
+    """Exact mean of ρ' − ρ of a synapse at ρ = ε that no reward depends on, over all draws; ranks without ties."""
+    u = np.array(scalars(centered_rank(np.arange(float(n)))))
+    rise = 0.0
+    for released in itertools.product((0.0, 1.0), repeat=n):
+        theta = np.array(released)
+        probability = np.prod(np.where(theta == 1, epsilon, 1 - epsilon))
+        rise += probability * max(0.0, rate / n * float((u * (theta - epsilon)).sum()))
+    return rise
+
+
+@pytest.mark.parametrize("n", [4, 8, 12])
+def test_a_neutral_synapse_at_the_clip_rises_as_the_docs_say(n):
+    rate, epsilon = 0.5 * math.sqrt(n), 1e-3
+    by_formula = epsilon * rate / n * np.maximum(scalars(centered_rank(np.arange(float(n)))), 0).sum()
+    assert expected_rise_at_the_clip(n, rate, epsilon) == pytest.approx(by_formula, rel=0.02)
+
+
 def test_zero_mean_compares_with_the_previous_generation():
     rewards = np.array([1.0, 2.0, 6.0])
-    assert scalars(zero_mean(rewards)) == [-2.0, -1.0, 3.0]  # the first generation: its own mean
+    assert scalars(zero_mean(rewards)) == [-3.0, -1.5, 4.5]  # the first generation: the mean of the others
+    assert scalars(zero_mean(rewards[:1])) == [0.0]
     assert scalars(zero_mean(rewards, 1.0)) == [0.0, 1.0, 5.0]
     assert scalars(zero_mean(np.full(3, 9.0), 9.0)) == [0.0, 0.0, 0.0]
     assert scalars(zero_mean(np.array([NAN, 1.0, 5.0]), 0.0)) == [1.0, 1.0, 5.0]

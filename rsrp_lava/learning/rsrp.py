@@ -91,7 +91,14 @@ class Rsrp:
         natural gradient g = F⁻¹ ∇J = E[u (θ − ρ)] ≈ 1/N Σ_i u_i (θ_i − ρ)                       (eq. 2)
         ρ ← ρ + η · step(g) + λ (½ − ρ),   clipped to [ε, 1 − ε], then stored (storage.py)
 
-    F⁻¹ cancels the score's 1/(ρ (1 − ρ)): the update needs what a synapse has locally (ρ, θ) and one scalar a sample.
+    F⁻¹ cancels the score's 1/(ρ (1 − ρ)): the update needs what a synapse has locally (ρ, θ) and one scalar per sample.
+
+    At the ends the clip turns noise into drift: of a synapse at ρ = ε that no reward depends on, releases are rare, those
+    in samples below the mean cannot lower ρ, and the others raise it, per generation by
+
+        E[ρ' − ε] ≈ ε η · 1/N Σ_i max(u_i, 0)          (about ε η / 8 with ranks)
+
+    so neutral synapses do not stay at the ends. It is what keeps a network that has become sure trying other synapses.
     """
 
     #: The automatic learning rate is the optimizer's times this.

@@ -54,13 +54,36 @@ def centered_rank(rewards: np.ndarray, previous_mean: float | None = None) -> Br
     return Broadcast(units.astype(np.int32), 1.0 / (2 * (n - 1)))
 
 
-def zero_mean(rewards: np.ndarray, previous_mean: float | None = None) -> Broadcast:
-    """Reward relative to history: u_i = R_i − (mean reward of the previous generation); in the first, of this one.
+def normalized_rank(rewards: np.ndarray, previous_mean: float | None = None) -> Broadcast:
+    """Centred ranks, scaled so that ties do not shorten the step: Σ u_i² is what it is without ties.
 
-    ("zero-mean" in Sun et al. 2025 Fig. 9, "history" in the released code.) A NaN counts as the worst finite reward.
+        u_i = c · centered_rank_i,   c = √(N (N² − 1) / 3 / Σ_i units_i²),   0 where all rewards are equal
+
+    units are the integers of `centered_rank`; N (N² − 1) / 3 is the sum of their squares without ties (Kendall's correction
+    for ties, the other way round). Few distinct rewards — most often 0, sometimes 1 — would otherwise move probabilities
+    the less, the rarer the reward is: of one success among N the step is √(N / 3) times as long as with `centered_rank`.
+
+    Parameters and result as of `centered_rank`; the units are the same, c is in the scale, one float64 of the host.
+    """
+    ranked = centered_rank(rewards)
+    n, squares = len(rewards), int((ranked.units.astype(np.int64) ** 2).sum())
+    if squares == 0:
+        return ranked
+    return Broadcast(ranked.units, ranked.scale * math.sqrt(n * (n * n - 1) // 3 / squares))
+
+
+def zero_mean(rewards: np.ndarray, previous_mean: float | None = None) -> Broadcast:
+    """Reward relative to history: u_i = R_i − (mean reward of the previous generation); in the first, of all others.
+
+    ("zero-mean" in Sun et al. 2025 Fig. 9, "history" in the released code.) In the first generation the mean is that of
+    the other N − 1 samples: with its own reward in the mean a sample would be compared with itself, and the expected step
+    1 − 1/N of what it is later. A NaN counts as the worst finite reward.
     """
     values = _worst_for_nan(rewards)
-    return _in_units(values - (values.mean() if previous_mean is None else previous_mean))
+    if previous_mean is not None:
+        return _in_units(values - previous_mean)
+    n = len(values)
+    return _in_units((values - values.mean()) * (n / (n - 1)) if n > 1 else np.zeros(n))
 
 
 def none(rewards: np.ndarray, previous_mean: float | None = None) -> Broadcast:
@@ -95,7 +118,12 @@ def _in_units(values: np.ndarray) -> Broadcast:
 
 Transform = Callable[[np.ndarray, "float | None"], Broadcast]
 
-TRANSFORMS: dict[str, Transform] = {"centered_rank": centered_rank, "zero_mean": zero_mean, "none": none}
+TRANSFORMS: dict[str, Transform] = {
+    "normalized_rank": normalized_rank,
+    "centered_rank": centered_rank,
+    "zero_mean": zero_mean,
+    "none": none,
+}
 
 #: Transforms whose scalars have the scale of the reward; their automatic learning rate is divided by it.
 SCALED_BY_REWARD = ("zero_mean", "none")
