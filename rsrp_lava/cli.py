@@ -115,6 +115,7 @@ def train(
     task: Annotated[str | None, typer.Argument(help="What to learn: see `rsrp-lava tasks`.", show_default=False)] = None,
     population: Annotated[str | None, _setting("population", "integer")] = None,
     generations: Annotated[str | None, _setting("generations", "integer")] = None,
+    max_env_steps: Annotated[str | None, _setting("max_env_steps", "integer")] = None,
     seed: Annotated[str | None, _setting("seed", "integer")] = None,
     rule: Annotated[str | None, _setting("rule", "name")] = None,
     rule_options: Annotated[list[str] | None, _setting("rule_options", "name=value")] = None,
@@ -170,6 +171,7 @@ def train(
         "task": task,
         "population": population,
         "generations": generations,
+        "max_env_steps": max_env_steps,
         "seed": seed,
         "rule": rule,
         "rule_options": _pairs("--rule-options", rule_options),
@@ -269,7 +271,7 @@ def _report(result: Result, until: float | None, max_time: str | None, tensorboa
     summary = result.summary
     score, generations = summary["final_eval_return"], counted(summary["generations"], "generation")
     again = f"continue with: rsrp-lava train --resume {shlex.quote(str(result.run))}"
-    unfinished = summary["generations"] < result.experiment.generations
+    unfinished = not result.experiment.finished(summary["generations"], summary["env_steps"])
     also = "" if until is None else f" --until {until:.15g}"  # no run remembers these
     also += "" if max_time is None else f" --max-time {shlex.quote(max_time)}"
     also += " --tensorboard" * tensorboard

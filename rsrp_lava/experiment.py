@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from rsrp_lava.errors import ExperimentError, refuse_bool, unknown_name
+from rsrp_lava.errors import ExperimentError, counted, refuse_bool, unknown_name
 from rsrp_lava.hardware_profiles import Profile, load_profile
 from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.kernels.rewards import REWARDS
@@ -51,7 +51,7 @@ ENGINES = {
 }
 
 #: Fields that do not change what is computed, only how much of it or how fast; they may differ when a run is resumed.
-_NOT_IN_FINGERPRINT = ("generations", "engine", "lava_target", "evaluate_every", "histograms_at", "data")
+_NOT_IN_FINGERPRINT = ("generations", "max_env_steps", "engine", "lava_target", "evaluate_every", "histograms_at", "data")
 #: Fields of tasks that classify; others have them at their defaults, and not in their fingerprint.
 _OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
 #: What a rule that keeps weights has of an experiment's settings, besides those it names itself (`WeightRule.settings`).
@@ -63,6 +63,7 @@ _OF_WEIGHT_RULES = (
     "seed",
     "population",
     "generations",
+    "max_env_steps",
     "learning_rate",
     "evaluation_episodes",
     "evaluate_every",
@@ -105,6 +106,9 @@ class _Fields(BaseModel):
         256, ge=2, le=2**20, description="training samples (of rules with weights: episodes) a generation"
     )
     generations: int = Field(70, ge=1, le=10**9, description="generations to train")
+    max_env_steps: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="end training after the generation in which so many environment steps were played"
+    )
     learning_rate: float | Literal["auto"] = Field("auto", description="step size, or auto (docs/learning.md)")
     halve_learning_rate_every: Annotated[int, Field(ge=1)] | None = Field(
         None, description="generations after which the learning rate is half of what it was; never, by default"
@@ -137,6 +141,7 @@ class _Fields(BaseModel):
             "seed",
             "population",
             "generations",
+            "max_env_steps",
             "learning_rate",
             "halve_learning_rate_every",
             "decay",
@@ -216,6 +221,8 @@ class _Fields(BaseModel):
                 f"choose {' or '.join(_RULES[self.rule].optimizers)}"
             )
         if isinstance(task, ClassifyTask):
+            if self.max_env_steps is not None:
+                raise ValueError(f"max_env_steps: {self.task} has images, no environment steps; give generations instead")
             spiking = self.layers.neurons == "lif"
             if self.engine == "lava":
                 raise ValueError(
@@ -364,6 +371,16 @@ class Experiment(_Fields):
         settings["profile"] = self.hardware.digest  # what the profile says, not what it is called
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
+    def finished(self, generation: int, env_steps: int) -> bool:
+        """Whether training is over after so many generations and environment steps."""
+        return generation >= self.generations or (self.max_env_steps is not None and env_steps >= self.max_env_steps)
+
+    @property
+    def length(self) -> str:
+        """How long it trains, as text."""
+        steps = "" if self.max_env_steps is None else f", at most {self.max_env_steps:,} environment steps"
+        return f"{counted(self.generations, 'generation')}{steps}"
+
     def differences(self, other: Experiment) -> str:
         """The settings in which two experiments differ, as text: 'population 256 → 128, …'."""
         mine, theirs = _flat(self.model_dump()), _flat(other.model_dump())
@@ -373,7 +390,7 @@ class Experiment(_Fields):
     @property
     def title(self) -> str:
         """One line that says what is run."""
-        return f"{self.task} with {self.rule}: {self._trials} × {self.generations} generations, seed {self.seed}"
+        return f"{self.task} with {self.rule}: {self._trials} × {self.length}, seed {self.seed}"
 
     @property
     def label(self) -> str:

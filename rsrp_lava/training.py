@@ -96,7 +96,7 @@ def train(
         if progress is True:
             from rsrp_lava.reporting.progress import RunLine, TerminalProgress
 
-            line = RunLine(experiment.generations, experiment.classifies, limit.left)
+            line = RunLine(experiment.generations, experiment.classifies, limit.left, experiment.max_env_steps)
             progress = TerminalProgress(experiment.title, line)
             close_progress, announce_stop = progress.close, progress.stopping
         played = folder.read_metrics() if folder else []
@@ -157,7 +157,7 @@ class _Training:
         limit.begin()
         while True:
             started = time.perf_counter()
-            done = state.generation >= self.experiment.generations
+            done = self.experiment.finished(state.generation, state.env_steps)
             due = done or state.generation % self.experiment.evaluate_every == 0
             evaluation = self._evaluate() if due else None
             reached = until is not None and evaluation is not None and evaluation.valid.mean() >= until

@@ -89,7 +89,7 @@ class _Seen:
 
     def __init__(self, path: Path) -> None:
         self.folder = RunFolder.open(path)
-        self.line = RunLine(self.folder.experiment.generations, self.folder.experiment.classifies)
+        self.line = self._new_line()
         self._config, self._metrics = b"", MetricsReader(path)
         self._last: Record | None = None
 
@@ -99,15 +99,19 @@ class _Seen:
         self._read_config()
         records = self._metrics.read()
         if self._metrics.cut:
-            self.line = RunLine(self.folder.experiment.generations, self.folder.experiment.classifies)
+            self.line = self._new_line()
             self._last = None
         for record in records:
             self.line.note(record, record["seconds"])
             self._last = record
         return self._state(free)
 
+    def _new_line(self) -> RunLine:
+        experiment = self.folder.experiment
+        return RunLine(experiment.generations, experiment.classifies, max_env_steps=experiment.max_env_steps)
+
     def _read_config(self) -> None:
-        """Resuming may change the number of generations."""
+        """Resuming may change how long is trained."""
         path = self.folder.path
         try:
             config = (path / CONFIG).read_bytes()
@@ -116,13 +120,15 @@ class _Seen:
             raise RunFolderError(f"{path}: was removed or renamed while it was watched; {way_out}") from None
         if config != self._config:
             self.folder, self._config = RunFolder.open(path), config
-            self.line.generations = self.folder.experiment.generations
+            experiment = self.folder.experiment
+            self.line.generations, self.line.max_env_steps = experiment.generations, experiment.max_env_steps
 
     def _state(self, free: bool | None) -> Watched:
-        last, generations = self._last, self.folder.experiment.generations
+        last = self._last
         played = last is not None and "sampled_return" in last  # not so the evaluation at the end
         generation = last["generation"] + played if last else 0
-        finished = last is not None and not played and generation >= generations
+        experiment = self.folder.experiment
+        finished = last is not None and not played and experiment.finished(generation, last["env_steps"])
         state: State
         if free is False:
             state = "training"
@@ -130,4 +136,4 @@ class _Seen:
             state = "finished"
         else:
             state = "ended" if free else "unknown"
-        return Watched(self.folder.path, state, generation, generations, last, self.folder.experiment.classifies)
+        return Watched(self.folder.path, state, generation, experiment.generations, last, experiment.classifies)

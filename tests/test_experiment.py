@@ -292,7 +292,7 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
     }
     of_images = {"layers": {"hidden": [3]}, "reward": "recall", "batch": 3, "data_sampling": "independent"}
     ignored = {"generations": 9, "engine": "other", "lava_target": "simulation", "evaluate_every": 7, "data": "folder"}
-    ignored["histograms_at"] = [3]
+    ignored |= {"histograms_at": [3], "max_env_steps": 10}
     of_other_rules = {"rule", "rule_options"}  # tests/test_rules.py
     known = changed.keys() | of_images.keys() | ignored.keys() | of_other_rules | {"task"}
     assert known == Experiment.model_fields.keys()

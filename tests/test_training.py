@@ -10,12 +10,14 @@ import time
 import numpy as np
 import pytest
 from numba.core.compiler_lock import global_compiler_lock
+from rich.console import Console
 
 from rsrp_lava import EngineError, Experiment, ExperimentError, RunFolderError, evaluate, load_run, release_sha256, train
 from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.learning.rsrp import Rsrp, Update
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.threads import available_threads
+from rsrp_lava.watching import watch
 from trainers import wait_for_records
 
 VARIANTS = {
@@ -96,6 +98,30 @@ def test_extending_a_finished_run_equals_a_longer_run(small, run, variant, tmp_p
     assert sha(resumed) == sha(whole)
     assert without_time(resumed.metrics) == without_time(whole.metrics)
     assert load_run(tmp_path / "extended").experiment == longer
+
+
+def test_max_env_steps_ends_after_the_generation_that_reaches_them(small, tmp_path):
+    whole = train(small)
+    steps = [record["env_steps"] for record in whole.metrics]
+    limited = train(small.replace(max_env_steps=steps[1]), out=tmp_path / "run")
+    assert limited.summary["generations"] == 2
+    assert limited.summary["env_steps"] == steps[1]
+    assert watch(tmp_path / "run", once=True, console=Console(quiet=True)).state == "finished"
+    assert train(small.replace(max_env_steps=steps[1] + 1)).summary["generations"] == 3
+    assert sha(train(small.replace(max_env_steps=steps[1]), resume=tmp_path / "run")) == sha(limited)  # nothing is left to do
+    assert sha(train(small, resume=tmp_path / "run")) == sha(whole)
+
+
+@pytest.mark.parametrize("limit", [0, -5, 1.5, True, "many"])
+def test_max_env_steps_is_a_whole_number(small, limit):
+    with pytest.raises(ExperimentError, match="max_env_steps"):
+        small.replace(max_env_steps=limit)
+
+
+def test_max_env_steps_is_not_for_images():
+    with pytest.raises(ExperimentError, match="max_env_steps: digits has images"):
+        Experiment(task="digits", max_env_steps=1000)
+    assert Experiment(task="cartpole", max_env_steps="1e6").max_env_steps == 1_000_000
 
 
 def test_resuming_a_finished_run_changes_nothing(small, run):

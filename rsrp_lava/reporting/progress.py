@@ -24,8 +24,14 @@ _LEFT_OUT_FIRST = ("bar", "entropy", "speed", "sampled", "evaluation")
 class RunLine:
     """What a run has come to, from its records: the line that training shows, and watching too."""
 
-    def __init__(self, generations: int, classifies: bool, time_left: Callable[[], float] = lambda: math.inf) -> None:
-        self.generations = generations
+    def __init__(
+        self,
+        generations: int,
+        classifies: bool,
+        time_left: Callable[[], float] = lambda: math.inf,
+        max_env_steps: int | None = None,
+    ) -> None:
+        self.generations, self.max_env_steps = generations, max_env_steps
         self._classifies, self._time_left = classifies, time_left
         self._first: tuple[dict[str, Any], float] | None = None
         self._last: tuple[dict[str, Any], float] | None = None
@@ -42,8 +48,9 @@ class RunLine:
     def parts(self) -> dict[str, str]:
         """Generation, sampled and evaluation mean, entropy, speed and time left, each as text."""
         done = self._last[0]["generation"] + 1 if self._last else 0
-        filled = round(20 * done / self.generations)
-        parts = {"generation": f"generation {done}/{self.generations}", "bar": "━" * filled + "·" * (20 - filled)}
+        share = self._share(self._last[0]) if self._last else 0.0
+        filled = round(20 * share)
+        parts = {"generation": self._reached(done), "bar": "━" * filled + "·" * (20 - filled)}
         left = self._time_left()
         if self._first and self._last:
             (first, began), (last, now) = self._first, self._last
@@ -57,12 +64,24 @@ class RunLine:
             if played and elapsed > 0:
                 steps = "images" if self._classifies else "env steps"
                 parts["speed"] = f"{(last['env_steps'] - first['env_steps']) / elapsed:,.0f} {steps}/s"
-                left = min(left, elapsed / played * (self.generations - done))
+                left = min(left, elapsed / (share - self._share(first)) * (1 - share))
         elif self._evaluation:
             parts["evaluation"] = f"evaluation {self._evaluation}"
         if left < math.inf:
             parts["left"] = f"{_clock(max(0, left))} left"
         return parts
+
+    def _share(self, record: dict[str, Any]) -> float:
+        """The part of the run that is done after a record: of its generations or its environment steps, whichever is more."""
+        of_steps = record["env_steps"] / self.max_env_steps if self.max_env_steps else 0.0
+        return min(1.0, max((record["generation"] + 1) / self.generations, of_steps))
+
+    def _reached(self, done: int) -> str:
+        """How far the run is, in what will end it."""
+        last = self._last[0] if self._last else {"generation": -1, "env_steps": 0}
+        if self.max_env_steps is None or self._share(last) > last["env_steps"] / self.max_env_steps:
+            return f"generation {done}/{self.generations}"
+        return f"generation {done}, {last['env_steps']:,}/{self.max_env_steps:,} env steps"
 
 
 class LiveLine:

@@ -64,7 +64,10 @@ class Cell:
     @property
     def key(self) -> str:
         """Of what is measured, in measured.jsonl."""
-        identity = f"{self.experiment.fingerprint} {self.experiment.generations} {self.measure_key}"
+        length = f"{self.experiment.generations}"
+        if self.experiment.max_env_steps is not None:
+            length += f" {self.experiment.max_env_steps}"
+        identity = f"{self.experiment.fingerprint} {length} {self.measure_key}"
         return hashlib.sha256(identity.encode()).hexdigest()
 
     @property
@@ -267,7 +270,8 @@ def _trained(path: Path, experiment: Experiment, threads: int | None, report: Ca
     """The run at `path`, trained to the end: from the start, or from where it was left."""
     if (path / CONFIG).exists():
         run = load_run(path)
-        if run.generation >= experiment.generations and run.metrics and run.metrics[-1]["generation"] == run.generation:
+        last = run.metrics[-1] if run.metrics else {"generation": -1, "env_steps": 0}
+        if last["generation"] == run.generation and experiment.finished(run.generation, last["env_steps"]):
             return run
         result = train(experiment, resume=path, threads=threads, progress=report)
     else:
