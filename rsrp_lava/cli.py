@@ -113,7 +113,7 @@ def _nested(model: type[BaseModel], of: str, field: str, kind: str, *names: str)
 )
 def train(
     task: Annotated[str | None, typer.Argument(help="What to learn: see `rsrp-lava tasks`.", show_default=False)] = None,
-    population: Annotated[str | None, _setting("population", "integer")] = None,
+    population: Annotated[str | None, _setting("population", "integer|auto")] = None,
     generations: Annotated[str | None, _setting("generations", "integer")] = None,
     max_env_steps: Annotated[str | None, _setting("max_env_steps", "integer")] = None,
     seed: Annotated[str | None, _setting("seed", "integer")] = None,

@@ -71,6 +71,14 @@ _OF_WEIGHT_RULES = (
 )
 
 
+#: Settings that are younger than some runs, by their path: at the value those runs had they are not in a fingerprint.
+_YOUNGER: dict[tuple[str, ...], Any] = {
+    ("rule_options",): {},
+    ("halve_learning_rate_every",): None,
+    ("network", "one_hot_inputs"): "standardised",
+}
+
+
 #: What is given to `train` instead of being a setting.
 _GIVEN_TO_TRAIN = ("threads", "workers", "until", "max_time", "tensorboard", "out", "resume")
 #: In place of pydantic's words for a mistake, by its type.
@@ -103,7 +111,11 @@ class _Fields(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="everything random follows from it")
     population: int = Field(
-        256, ge=2, le=2**20, description="training samples (of rules with weights: episodes) a generation"
+        256,
+        ge=2,
+        le=2**20,
+        description="training samples (of rules with weights: episodes) per generation; auto, or auto:WORKERS for many "
+        "processors (docs/learning.md)",
     )
     generations: int = Field(70, ge=1, le=10**9, description="generations to train")
     max_env_steps: Annotated[int, Field(ge=1)] | None = Field(
@@ -114,7 +126,7 @@ class _Fields(BaseModel):
         None, description="generations after which the learning rate is half of what it was; never, by default"
     )
     optimizer: str = Field("sgd", description="sgd (plain natural gradient), momentum or adam")
-    reward_transform: str = Field("centered_rank", description="centered_rank, zero_mean or none")
+    reward_transform: str = Field("centered_rank", description="normalized_rank, centered_rank, zero_mean or none")
     decay: float = Field(0.0, ge=0, le=1, description="part of the way to 1/2 every probability moves a generation")
     epsilon: float = Field(1e-3, gt=0, lt=0.5, description="probabilities stay within [epsilon, 1 - epsilon]")
     p_bits: Annotated[int, Field(ge=2, le=32)] | Literal["auto"] = Field(
@@ -319,15 +331,19 @@ class Experiment(_Fields):
         layers = layers if isinstance(layers, Mapping) else {}
         spiking = layers.get("neurons") == "lif"
         keeps_weights = isinstance(rule, str) and rule in WEIGHT_RULES
-        start = recipe(task, spiking, rule if keeps_weights else None) if isinstance(task, str) else {}
+        options = _environment_or_usual(settings.get("environment"))
+        start = recipe(task, spiking, rule if keeps_weights else None, options) if isinstance(task, str) else {}
         if isinstance(rule, str) and rule in _OPTIONS:
             settings["rule_options"] = _whole_options(rule, start, settings)
         for section in ("layers", "network", "environment"):
             given, known = settings.get(section), start.get(section)
             if isinstance(given, Mapping) and isinstance(known, Mapping) and (section != "layers" or spiking):
                 settings = {**settings, section: {**known, **given}}
+        whole = {**start, **settings}
+        if isinstance(whole.get("population"), str):
+            whole["population"] = automatic_population(whole["population"])
         try:
-            super().__init__(**{**start, **settings})
+            super().__init__(**whole)
         except ValidationError as error:
             raise ExperimentError(_explain(error)) from None
 
@@ -341,12 +357,12 @@ class Experiment(_Fields):
 
     @classmethod
     def recorded(cls, settings: Mapping[str, Any]) -> Experiment:
-        """The experiment of a run folder: what a section does not say is the default, whatever the recipe has become."""
+        """The experiment of a run folder: what it does not say is the default, whatever the recipe has become."""
         whole = dict(settings)
         for section, usual in (("network", NetworkOptions()), ("environment", EnvironmentOptions())):
             if isinstance(whole.get(section, {}), Mapping):
                 whole[section] = {**usual.model_dump(), **whole.get(section, {})}
-        return cls(**whole)
+        return cls(**{"max_env_steps": None, **whole})
 
     def to_yaml(self) -> str:
         """All settings as YAML; `from_yaml` reads it back equal."""
@@ -360,9 +376,10 @@ class Experiment(_Fields):
     def fingerprint(self) -> str:
         """SHA-256 of every setting that decides the release probabilities; length of training and engine do not."""
         settings = {name: value for name, value in self.model_dump().items() if name not in _NOT_IN_FINGERPRINT}
-        for name in ("rule_options", "halve_learning_rate_every"):  # younger than runs that have no such setting
-            if not settings[name]:
-                del settings[name]
+        for path, before in _YOUNGER.items():
+            section = settings if len(path) == 1 else settings[path[0]]
+            if path[-1] in section and section[path[-1]] == before:
+                del section[path[-1]]
         if not self.classifies:
             settings = {name: value for name, value in settings.items() if name not in _OF_CLASSIFIERS}
         settings["environment"] = self.environment.deciding
@@ -436,7 +453,7 @@ class Experiment(_Fields):
             if self.layers.neurons == "lif":
                 return Network(self._options_of_layer(), math.prod(task.shape), task.n_outputs, pictures=True)
             return LayeredNetwork(self.layers, task.shape, task.n_outputs)
-        return Network(self.network, task.n_observations, task.n_outputs, self.reservoir)
+        return Network(self.network, task.n_observations, task.n_outputs, self.reservoir, one_hot=task.one_hot)
 
     def _options_of_layer(self) -> NetworkOptions:
         """`network`, with the size and signs of `layers`."""
@@ -487,16 +504,49 @@ class Experiment(_Fields):
     @property
     def resolved_learning_rate(self) -> float:
         """`learning_rate`; `auto` is 0.5·√N for sgd (a tenth for momentum, 0.15 for adam), four times that for the rules
-        hedonistic and satr, over the task's return scale for transforms that keep the scale of the reward. Rules that keep
-        weights have a rate of their own."""
+        hedonistic and satr, over the task's return scale for transforms that keep the scale of the reward; 1·√N for rule
+        rsrp with normalized_rank and sgd. Rules that keep weights have a rate of their own."""
         if self.learning_rate != "auto":
             return self.learning_rate
         if self.weight_rule is not None:
             return self.weight_rule.automatic_rate
         rate = _RULES[self.rule].automatic_factor * OPTIMIZERS[self.optimizer].automatic_rate(self.population)
+        if (self.rule, self.reward_transform, self.optimizer) == ("rsrp", "normalized_rank", "sgd"):
+            rate *= 2
         if self.reward_transform in SCALED_BY_REWARD and self.optimizer != "adam":
             rate /= self.build_task().return_scale
         return rate
+
+
+def _environment_or_usual(given: Any) -> EnvironmentOptions:
+    """The options that a recipe depends on; what is wrong with them is said when all settings are checked."""
+    try:
+        if isinstance(given, EnvironmentOptions):
+            return given
+        return EnvironmentOptions(**given) if isinstance(given, Mapping) else EnvironmentOptions()
+    except ValidationError:
+        return EnvironmentOptions()
+
+
+#: `population: auto`. Fewer samples learn from fewer steps, but rank worse; docs/learning.md has the measurements.
+AUTOMATIC_POPULATION = 32
+
+
+def automatic_population(population: str) -> int | str:
+    """What `auto` and `auto:WORKERS` stand for; any other text as it is.
+
+        auto → 32;   auto:W → the least power of two that keeps W workers busy with two samples each, at least 32
+
+    A number comes out, and is what the record holds: it depends on what was asked for, never on the machine.
+    """
+    if not population.startswith("auto"):
+        return population
+    workers = population.removeprefix("auto").removeprefix(":")
+    if population != "auto" and not (workers.isdecimal() and 1 <= int(workers) <= 2**19):
+        raise ExperimentError(
+            f"population: {population!r} — give auto, auto:WORKERS with 1 to {2**19} workers, such as auto:64, or a number"
+        )
+    return max(AUTOMATIC_POPULATION, 2 ** (2 * int(workers or 1) - 1).bit_length())
 
 
 def no_release(rule: str) -> ExperimentError:

@@ -38,6 +38,9 @@ class NetworkOptions(BaseModel):
     recurrent_gain: float = Field(1.0, gt=0, description="K_h of the paper")
     output_gain: float = Field(5.0, gt=0, description="K_out of the paper")
     expected_sparsity: float = Field(0.5, gt=0, le=1, description="release probability the gains are scaled for")
+    one_hot_inputs: Literal["unscaled", "standardised"] = Field(
+        "standardised", description="one-hot parts of observations: 0 and 1 as they are, or standardised as numbers are"
+    )
 
     _no_bool = field_validator("*", mode="before")(refuse_bool)
 
@@ -95,6 +98,7 @@ class Network:
     - `readout`, shape (n_neurons, n_outputs).
 
     With `pictures` it is a layer between pixels and classes: inputs are 0 … 255, and recurrent synapses never release.
+    `one_hot` names the observations that are one-hot: (first, size) of each part, of which one observation is 1.
     """
 
     options: NetworkOptions
@@ -102,6 +106,22 @@ class Network:
     n_outputs: int
     reservoir: bool = False
     pictures: bool = False
+    one_hot: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def unscaled(self) -> np.ndarray:
+        """bool, shape (n_inputs,): observations that are not standardised, as they belong to one-hot parts."""
+        unscaled = np.zeros(self.n_inputs, bool)
+        if self.options.one_hot_inputs == "unscaled":
+            for first, size in self.one_hot:
+                unscaled[first : first + size] = True
+        return unscaled
+
+    @property
+    def n_active(self) -> int:
+        """Inputs that are on at a time: all that are standardised, and one of every one-hot part."""
+        parts = self.one_hot if self.options.one_hot_inputs == "unscaled" else ()
+        return self.n_inputs - sum(size - 1 for _, size in parts)
 
     @property
     def projections(self) -> tuple[Projection, ...]:
@@ -120,7 +140,7 @@ class Network:
     @property
     def input_reach(self) -> float:
         """Of all components together, for integers: all of them at their largest; a quarter of a picture's pixels white."""
-        return self.largest_input * self.n_inputs / (4 if self.pictures else 1)
+        return self.largest_input * self.n_active / (4 if self.pictures else 1)
 
     @property
     def n_observed(self) -> int:
@@ -144,12 +164,13 @@ class Network:
 
     @property
     def input_weight(self) -> float:
-        """R_in = K_in · v_threshold · tau_mem · √(2 / (s · n_inputs)); n_inputs is not doubled (released code).
+        """R_in = K_in · v_threshold · tau_mem · √(2 / (s · n_active)); not doubled for −x (released code).
 
-        Of pixels: for one that is white.
+        The sum over inputs then has the same size whatever their number: standardised inputs have a mean square of 1, all
+        inputs of a one-hot part together too. Of pixels: for one that is white.
         """
         o = self.options
-        weight = o.input_gain * o.v_threshold * o.tau_mem_ms * math.sqrt(2 / (o.expected_sparsity * self.n_inputs))
+        weight = o.input_gain * o.v_threshold * o.tau_mem_ms * math.sqrt(2 / (o.expected_sparsity * self.n_active))
         return weight / 255 if self.pictures else weight
 
     @property

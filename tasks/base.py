@@ -68,6 +68,8 @@ class EpisodeTask:
     shared_starts: bool = False
     #: Makes a state that is more than numbers (tasks/bodies.py); None: zeros, all of the task.
     simulation: Callable[[], TaskState] | None = None
+    #: Observations that are one-hot: (first, size) of each part, of which one observation is 1 and the others 0.
+    one_hot: tuple[tuple[int, int], ...] = ()
     #: Constants of its body that can be changed; None: it has none.
     body: Body | None = field(default=None, repr=False, compare=False)
 
@@ -90,6 +92,8 @@ class GymTask:
     gymnasium_id: str
     options: EnvironmentOptions
     perfect_return: float | None = None
+    #: Observations that are one-hot: (first, size) of each part, of which one observation is 1 and the others 0.
+    one_hot: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ TASK = EpisodeTask(
     name="gridworld",
     summary="find the far corner of a slippery floor of 10 × 10 cells (Aenugu 2020, 300 steps)",
     n_observations=_SIDE * _SIDE,
+    one_hot=((0, _SIDE * _SIDE),),
     n_outputs=4,
     state_size=3,
     random_size=1,

@@ -43,6 +43,7 @@ class Environment:
         self._spaces = (self._env.observation_space, self._env.action_space)
         self._flatten = functools.partial(spaces.flatten, self._spaces[0])
         self.n_observations = spaces.observation_size(self._spaces[0])
+        self.one_hot = spaces.one_hot_parts(self._spaces[0])
         self.n_outputs, self._decode = spaces.decoder(self._spaces[1])
 
     def reset(self, seed: int) -> np.ndarray:
@@ -151,4 +152,5 @@ def _describe(id: str, options_json: str) -> GymTask:
         return_scale=abs(goal) if goal else float(limit),
         gymnasium_id=id,
         options=options,
+        one_hot=environment.one_hot,
     )

@@ -116,14 +116,17 @@ def compiled_twin(id: str) -> EpisodeTask | None:
     return _BY_ID.get(id) or bodies.get_body(id)
 
 
-def recipe(name: str, spiking: bool = False, weight_rule: str | None = None) -> dict[str, Any]:
+def recipe(
+    name: str, spiking: bool = False, weight_rule: str | None = None, options: EnvironmentOptions = USUAL
+) -> dict[str, Any]:
     """The task's recipe: the settings it is known to be learned with, which an experiment starts from.
 
     `spiking`: of a task that classifies, those for spiking neurons (its section `lif`).
     `weight_rule`: a rule that keeps weights; then its own (section `rules`), and of the others only how to evaluate.
+    `options`: of the environment; wrappers and arguments may change what is observed.
     """
     gymnasium_id = name.removeprefix(gym.PREFIX) if name.startswith(gym.PREFIX) else None
-    settings = _read(get_task(name).name) if gymnasium_id is None else _gym_recipe(gymnasium_id)
+    settings = _read(get_task(name).name) if gymnasium_id is None else _gym_recipe(gymnasium_id, options)
     of_spiking, of_rules = settings.pop("lif", {}), settings.pop("rules", {})
     if weight_rule is not None:
         evaluating = ("evaluation_episodes", "evaluate_every")
@@ -131,12 +134,17 @@ def recipe(name: str, spiking: bool = False, weight_rule: str | None = None) -> 
     return {**settings, **of_spiking} if spiking else settings
 
 
-def _gym_recipe(id: str) -> dict[str, Any]:
-    """That of the compiled task which is the same, or of gymnasium.yaml."""
+def _gym_recipe(id: str, options: EnvironmentOptions) -> dict[str, Any]:
+    """That of the compiled task which is the same, or of gymnasium.yaml: by its id, else by what is observed."""
     if id in _BY_ID:
         return _read(_BY_ID[id].name)
     recipes = _read("gymnasium")
-    return {**recipes["any"], **recipes.get(id, {})}
+    if id in recipes:
+        return {**recipes["any"], **recipes[id]}
+    task = _gym_task(id, options)
+    assert not isinstance(task, ClassifyTask)
+    in_parts = sum(size for _, size in task.one_hot)
+    return {**recipes["any"], **(recipes["one_hot"] if in_parts == task.n_observations else {})}
 
 
 def _read(file: str) -> dict[str, Any]:

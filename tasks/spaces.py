@@ -14,7 +14,7 @@ Observations are flattened as `gymnasium.spaces.flatten` does: numbers in their 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,27 @@ def observation_size(space: spaces.Space) -> int:
             f"observation space {space}: has no fixed number of values; wrap the environment so that it has"
         )
     return int(spaces.flatdim(space))
+
+
+def one_hot_parts(space: spaces.Space) -> tuple[tuple[int, int], ...]:
+    """(first, size) of every part of a flattened observation of which one number is 1 and the others 0."""
+    if isinstance(space, spaces.Discrete):
+        return ((0, int(space.n)),)
+    if isinstance(space, spaces.MultiDiscrete):
+        return _following((int(n), ((0, int(n)),)) for n in space.nvec.ravel())
+    if isinstance(space, spaces.Tuple | spaces.Dict):
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return _following((int(spaces.flatdim(part)), one_hot_parts(part)) for part in parts)
+    return ()
+
+
+def _following(parts: Iterable[tuple[int, tuple[tuple[int, int], ...]]]) -> tuple[tuple[int, int], ...]:
+    """The one-hot parts of parts that follow one another, given (size, one-hot parts) of each."""
+    found, start = [], 0
+    for size, one_hot in parts:
+        found += [(start + first, n) for first, n in one_hot]
+        start += size
+    return tuple(found)
 
 
 def flatten(space: spaces.Space, observation: Any) -> np.ndarray:

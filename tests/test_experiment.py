@@ -45,7 +45,7 @@ def test_defaults():
 
 def test_a_section_of_which_some_is_given_keeps_the_rest_of_the_recipe(monkeypatch):
     known = {"network": {"n_neurons": 32, "input_gain": 2.0}, "environment": {"starts": "shared"}}
-    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking, weight_rule: known)
+    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking, weight_rule, options: known)
     experiment = Experiment(network={"n_neurons": 64}, environment={"max_steps": 9})
     assert (experiment.network.n_neurons, experiment.network.input_gain) == (64, 2.0)
     assert (experiment.environment.max_steps, experiment.environment.starts) == (9, "shared")
@@ -56,7 +56,7 @@ def test_a_recorded_run_does_not_follow_a_recipe_that_changed(monkeypatch):
     recorded = Experiment(network={"n_neurons": 64}).model_dump()
     del recorded["environment"]["starts"], recorded["network"]["input_gain"]  # of a version that had them not
     known = {"network": {"input_gain": 2.0}, "environment": {"starts": "shared"}}
-    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking, weight_rule: known)
+    monkeypatch.setattr(experiment_module, "recipe", lambda task, spiking, weight_rule, options: known)
     assert Experiment.recorded(recorded) == Experiment(
         network={"n_neurons": 64, "input_gain": 0.1}, environment={"starts": "independent"}
     )
@@ -71,7 +71,7 @@ def test_a_changed_recipe_is_the_callers_own():
 
 def test_arguments_win_over_yaml_over_recipe_over_defaults(write, monkeypatch):
     monkeypatch.setattr(
-        experiment_module, "recipe", lambda task, spiking, weight_rule: {"population": 10, "generations": 10, "seed": 10}
+        experiment_module, "recipe", lambda task, spiking, weight_rule, options: {"population": 10, "generations": 10, "seed": 10}
     )
     path = write("population: 20\ngenerations: 20")
     experiment = Experiment.from_yaml(path, population=30)
@@ -329,11 +329,28 @@ def test_differences_name_settings_with_their_path():
         ({"optimizer": "momentum", "reward_transform": "none"}, 0.05 * 8 / 500),
         ({"optimizer": "adam", "reward_transform": "none"}, 0.15),
         ({"optimizer": "adam", "learning_rate": 0.7}, 0.7),
+        ({"reward_transform": "normalized_rank"}, 8.0),
+        ({"reward_transform": "normalized_rank", "rule": "hedonistic"}, 2.0 * 8),
     ],
 )
 def test_automatic_learning_rate(settings, rate):
     """0.5·√N for ranks in [−½, ½] (ARCHITECTURE §6); over the scale of the return where rewards keep theirs."""
     assert np.isclose(Experiment(population=64, **settings).resolved_learning_rate, rate, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("population", "number"),
+    [("auto", 32), ("auto:1", 32), ("auto:16", 32), ("auto:17", 64), ("auto:64", 128), ("auto:1000", 2048), ("96", 96)],
+)
+def test_automatic_population(population, number):
+    experiment = Experiment(population=population)
+    assert experiment.population == number  # which is what the record holds
+    assert f"population: {number}\n" in experiment.to_yaml()
+
+
+@pytest.mark.parametrize("population", ["auto:0", "auto:", "auto:-3", "auto:many", "automatic", "auto:1.5"])
+def test_a_population_that_is_nearly_auto_is_refused(population):
+    assert message(population=population).startswith("population: ")
 
 
 @pytest.mark.parametrize("setting", ["dt_ms", "n_neurons", "v_reset"])

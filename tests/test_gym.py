@@ -16,7 +16,7 @@ from rsrp_lava.errors import EngineError
 from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.tasks import EnvironmentOptions, GymTask, get_task
 from rsrp_lava.tasks.gym import Environment
-from rsrp_lava.tasks.spaces import decoder, flatten, observation_size
+from rsrp_lava.tasks.spaces import decoder, flatten, observation_size, one_hot_parts
 from rsrp_lava.threads import Threads
 
 TINY = {"population": 8, "generations": 2, "evaluation_episodes": 4, "seed": 3, "network": {"n_neurons": 32}}
@@ -100,6 +100,56 @@ def test_observations_are_flattened_as_gymnasium_does(space):
         vector = flatten(space, observation)
         assert (vector.dtype, vector.shape) == (np.float32, (observation_size(space),))
         np.testing.assert_array_equal(vector, spaces.flatten(space, observation).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("space", "parts"),
+    [
+        (spaces.Discrete(5, start=-2), ((0, 5),)),
+        (spaces.MultiDiscrete([[3, 4], [2, 2]]), ((0, 3), (3, 4), (7, 2), (9, 2))),
+        (spaces.MultiBinary(4), ()),
+        (spaces.Box(-1, 1, (2, 3)), ()),
+        (spaces.Tuple([spaces.Box(-1, 1, (2,)), spaces.Discrete(3), spaces.Discrete(2)]), ((2, 3), (5, 2))),
+        (
+            spaces.Dict(
+                {
+                    "z": spaces.Discrete(3),
+                    "a": spaces.Dict({"k": spaces.Box(0, 1, (4,)), "m": spaces.MultiDiscrete([2, 5])}),
+                    "b": spaces.MultiBinary((2, 2)),
+                }
+            ),
+            ((4, 2), (6, 5), (15, 3)),
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_one_hot_parts_are_where_gymnasium_puts_them(space, parts):
+    assert one_hot_parts(space) == parts
+    space.seed(3)
+    seen = np.array([spaces.flatten(space, space.sample()) for _ in range(200)], float)
+    for first, size in parts:
+        part = seen[:, first : first + size]
+        assert set(np.unique(part)) == {0.0, 1.0}
+        assert (part.sum(1) == 1).all()
+        assert part.any(0).all()
+
+
+def test_an_environment_of_one_hot_observations_has_a_recipe_of_its_own():
+    table = Experiment(task="gym:FrozenLake-v1")
+    assert (table.network.one_hot_inputs, table.network.tau_out_ms) == ("unscaled", 3.0)
+    network = table.build_network()
+    assert network.unscaled.all()
+    assert network.n_active == 1
+    assert network.input_weight == pytest.approx(2 * 0.4 * 5.0)  # one input alone: well above the threshold of 1
+    larger = Experiment(task="gym:FrozenLake-v1", environment={"kwargs": {"map_name": "8x8"}})
+    assert larger.build_network().input_weight == network.input_weight
+    numbers = Experiment(task="gym:CartPole-v1", environment={"compiled": False})
+    assert not numbers.build_network().unscaled.any()
+    timed = Experiment(
+        task="gym:FrozenLake-v1", environment={"wrappers": [{"name": "TimeAwareObservation", "kwargs": {"flatten": False}}]}
+    )
+    assert (timed.network.tau_out_ms, timed.build_network().n_active) == (10.0, 2)
+    assert timed.build_network().unscaled.sum() == 16
 
 
 def test_the_state_of_an_environment_is_not_written_to():

@@ -64,7 +64,7 @@ class WeightRule(ABC):
     #: Settings of an experiment it uses besides those that every rule has.
     settings: ClassVar[frozenset[str]] = frozenset()
     #: Of `network`, if that is one of them: what it has no use for.
-    network_unused: ClassVar[frozenset[str]] = frozenset()
+    network_unused: ClassVar[frozenset[str]] = frozenset({"one_hot_inputs"})
     #: The weight of a synapse that transmits nothing.
     silent: ClassVar[float] = 0.0
     #: The population is a multiple of it: episodes that only make sense together.

@@ -241,7 +241,7 @@ class Es(WeightRule):
     Options = EsOptions
     automatic_rate = 0.15
     settings = frozenset({"network"})
-    network_unused = frozenset({"excitatory_ratio", "expected_sparsity"})
+    network_unused = WeightRule.network_unused | {"excitatory_ratio", "expected_sparsity"}
     episodes_together = 2
     options: EsOptions
     _SHARING: ClassVar[dict[str, int]] = {"own": 1, "pair": 2, "shared": 2**62}
