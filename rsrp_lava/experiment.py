@@ -395,8 +395,11 @@ class Experiment(_Fields):
     @property
     def length(self) -> str:
         """How long it trains, as text."""
-        steps = "" if self.max_env_steps is None else f", at most {self.max_env_steps:,} environment steps"
-        return f"{counted(self.generations, 'generation')}{steps}"
+        generations = counted(self.generations, "generation")
+        if self.max_env_steps is None:
+            return generations
+        steps = f"{self.max_env_steps:,} environment steps"  # of which a sample plays one at least
+        return steps if self.generations * self.population >= self.max_env_steps else f"{generations}, at most {steps}"
 
     def differences(self, other: Experiment) -> str:
         """The settings in which two experiments differ, as text: 'population 256 → 128, …'."""
@@ -407,7 +410,7 @@ class Experiment(_Fields):
     @property
     def title(self) -> str:
         """One line that says what is run."""
-        return f"{self.task} with {self.rule}: {self._trials} × {self.length}, seed {self.seed}"
+        return f"{self.task} with {self.rule}: {self._trials} per generation, {self.length}, seed {self.seed}"
 
     @property
     def label(self) -> str:
@@ -504,15 +507,13 @@ class Experiment(_Fields):
     @property
     def resolved_learning_rate(self) -> float:
         """`learning_rate`; `auto` is 0.5·√N for sgd (a tenth for momentum, 0.15 for adam), four times that for the rules
-        hedonistic and satr, over the task's return scale for transforms that keep the scale of the reward; 1·√N for rule
-        rsrp with normalized_rank and sgd. Rules that keep weights have a rate of their own."""
+        hedonistic and satr, over the task's return scale for transforms that keep the scale of the reward. Rules that keep
+        weights have a rate of their own."""
         if self.learning_rate != "auto":
             return self.learning_rate
         if self.weight_rule is not None:
             return self.weight_rule.automatic_rate
         rate = _RULES[self.rule].automatic_factor * OPTIMIZERS[self.optimizer].automatic_rate(self.population)
-        if (self.rule, self.reward_transform, self.optimizer) == ("rsrp", "normalized_rank", "sgd"):
-            rate *= 2
         if self.reward_transform in SCALED_BY_REWARD and self.optimizer != "adam":
             rate /= self.build_task().return_scale
         return rate

@@ -108,7 +108,9 @@ def test_max_env_steps_ends_after_the_generation_that_reaches_them(small, tmp_pa
     assert limited.summary["env_steps"] == steps[1]
     assert watch(tmp_path / "run", once=True, console=Console(quiet=True)).state == "finished"
     assert train(small.replace(max_env_steps=steps[1] + 1)).summary["generations"] == 3
-    assert sha(train(small.replace(max_env_steps=steps[1]), resume=tmp_path / "run")) == sha(limited)  # nothing is left to do
+    assert sha(train(small.replace(max_env_steps=steps[1]), resume=tmp_path / "run")) == sha(
+        limited
+    )  # nothing is left to do
     assert sha(train(small, resume=tmp_path / "run")) == sha(whole)
 
 

@@ -72,7 +72,7 @@ class RunLine:
         return parts
 
     def _share(self, record: dict[str, Any]) -> float:
-        """The part of the run that is done after a record: of its generations or its environment steps, whichever is more."""
+        """The part of the run that is done after a record: of its generations or environment steps, whichever is more."""
         of_steps = record["env_steps"] / self.max_env_steps if self.max_env_steps else 0.0
         return min(1.0, max((record["generation"] + 1) / self.generations, of_steps))
 
