@@ -25,10 +25,11 @@ from rsrp_lava.deploying import deploy as deploy_run
 from rsrp_lava.errors import ExperimentError, RsrpError, counted
 from rsrp_lava.experiment import RULES, Experiment, read_yaml
 from rsrp_lava.export import RELEASE_MODES
+from rsrp_lava.export.nir_graph import DEFAULT_DIALECT, DIALECTS
 from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.network import LayeredOptions
 from rsrp_lava.recording import record as record_run
-from rsrp_lava.reporting.numbers import shown_evaluation, shown_return
+from rsrp_lava.reporting.numbers import shown_evaluation, shown_precision, shown_return
 from rsrp_lava.reporting.tables import mapping_tables, profile_line, profile_table
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
@@ -76,6 +77,7 @@ def _program(
 
 _JSON = typer.Option("--json", help="Print one JSON object as the last line of stdout.")
 _THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
+_DIALECTS = f"Whom a NIR graph is for: {', '.join(DIALECTS)} (docs/nir.md); by default {DEFAULT_DIALECT}."
 _MAX_TIME = "Stop after the generation in which this call has trained for so long: seconds, or as 90s, 30m, 1.5h, 1h30m."
 _TENSORBOARD = "Also write scalars for TensorBoard, into the run's folder `tensorboard` (needs the extra tensorboard)."
 
@@ -147,6 +149,7 @@ def train(
     episodes_per_sample: Annotated[str | None, _environment("episodes_per_sample", "integer")] = None,
     starts: Annotated[str | None, _environment("starts", "independent|shared")] = None,
     env_kwargs: Annotated[list[str] | None, _environment("kwargs", "name=value", "--env-kwargs")] = None,
+    wrapper: Annotated[list[str] | None, _environment("wrappers", "name", "--wrapper")] = None,
     on_error: Annotated[str | None, _environment("on_error", "fail|worst_rank")] = None,
     compiled: Annotated[bool | None, _environment("compiled", "", "--compiled/--no-compiled")] = None,
     worker_memory_mib: Annotated[str | None, _environment("worker_memory_mib", "integer")] = None,
@@ -203,6 +206,7 @@ def train(
         "episodes_per_sample": episodes_per_sample,
         "starts": starts,
         "kwargs": _pairs("--env-kwargs", env_kwargs),
+        "wrappers": _values("--wrapper", wrapper),
         "on_error": on_error,
         "compiled": compiled,
         "worker_memory_mib": worker_memory_mib,
@@ -243,6 +247,18 @@ def train(
         raise typer.Exit(128 + result.stopped_by)
 
 
+def _values(option: str, texts: list[str] | None) -> list[Any] | None:
+    """Each text as in YAML."""
+    return [_value(option, text, text) for text in texts] if texts else None
+
+
+def _value(option: str, given: str, text: str) -> Any:
+    try:
+        return parse_yaml(text)
+    except yaml.YAMLError:
+        raise ExperimentError(f"{option} {given}: {text!r} is no value in YAML, as 4 or nearest") from None
+
+
 def _pairs(option: str, pairs: list[str] | None) -> dict[str, Any] | None:
     """learning_storage.p_bits=4 → {"learning_storage.p_bits": 4}; values as in YAML."""
     if not pairs:
@@ -254,10 +270,7 @@ def _pairs(option: str, pairs: list[str] | None) -> dict[str, Any] | None:
             examples = {"--profile-overrides": "learning_storage.p_bits=4", "--body": "pole_length=2"}
             example = examples.get(option, "gravity=9.8")
             raise ExperimentError(f"{option} {pair}: must be NAME=VALUE, as {example}")
-        try:
-            values[name] = parse_yaml(value)
-        except yaml.YAMLError:
-            raise ExperimentError(f"{option} {pair}: {value!r} is no value in YAML, as 4 or nearest") from None
+        values[name] = _value(option, pair, value)
     return values
 
 
@@ -284,6 +297,8 @@ def _report(result: Result, until: float | None, max_time: str | None, tensorboa
     evaluated = "not evaluated"
     if score is not None:
         evaluated = "evaluation " + shown_evaluation(score, summary["eval_std"], result.experiment.classifies)
+        if not result.experiment.classifies:
+            _say(shown_precision(summary["eval_std"], result.experiment.evaluation_episodes))
     _say(f"{evaluated} after {generations}, {summary['seconds']:.1f} s; run folder: {result.run}")
 
 
@@ -305,6 +320,7 @@ def evaluate(
             f"{report['task']}: mean return {shown_return(report['mean_return'], report['std_return'])} "
             f"({report['min_return']:.0f} to {report['max_return']:.0f}) over {counted(report['episodes'], 'episode')}"
         )
+        _say(shown_precision(report["std_return"], report["episodes"]))
     if as_json:
         _print(json.dumps(report))
 
@@ -343,7 +359,7 @@ def deploy(
     profile: Annotated[str | None, typer.Option(help="Hardware profile; by default the run's own.")] = None,
     release: Annotated[str, typer.Option(help=f"What becomes of ρ: {', '.join(RELEASE_MODES)}.")] = "threshold",
     samples: Annotated[int, typer.Option(help="Networks that vote (frozen_sample, axonal).")] = 1,
-    dialect: Annotated[str, typer.Option(help="Of NIR: physical, snntorch or norse.")] = "physical",
+    dialect: Annotated[str | None, typer.Option(help=_DIALECTS)] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every spike with our own kernel.")] = False,
     episodes: Annotated[int, typer.Option(help="Whole episodes to play.")] = 20,
     as_json: Annotated[bool, _JSON] = False,
@@ -366,6 +382,8 @@ def deploy(
         )
     for violation in report.get("violations", ()):
         _say(f"warning: the chip would refuse this network: {violation}")
+    if "readers" in report:
+        _say(f"network.nir is for {report['readers']}; for another reader: --dialect (docs/nir.md)")
     for row in report["returns"]:
         _say(
             f"{counted(row['networks'], 'network')}: mean return {shown_return(row['mean_return'], row['std_return'])} "

@@ -12,7 +12,7 @@ from typing import Any
 from rsrp_lava.errors import ExperimentError, MappingError, unknown_name
 from rsrp_lava.export import RELEASE_MODES, Deployment, build_deployment, play
 from rsrp_lava.export.lava import write_lava
-from rsrp_lava.export.nir_graph import write_nir
+from rsrp_lava.export.nir_graph import DEFAULT_DIALECT, get_dialect, write_nir
 from rsrp_lava.export.npz import write_npz
 from rsrp_lava.export.verify import verify as verify_export
 from rsrp_lava.mapping import check
@@ -41,7 +41,7 @@ def deploy(
     profile: str | None = None,
     release: str = "threshold",
     samples: int = 1,
-    dialect: str = "physical",
+    dialect: str | None = None,
     verify: bool = False,
     episodes: int = 20,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -56,7 +56,7 @@ def deploy(
     profile : hardware profile (name or YAML file); by default the run's own
     release : one of `rsrp_lava.export.RELEASE_MODES`: what becomes of the release probabilities
     samples : networks of an ensemble (`frozen_sample`, `axonal`); they share one readout
-    dialect : of a NIR graph, for its reader; one of `rsrp_lava.export.nir_graph.DIALECTS`
+    dialect : of a NIR graph, for its reader; one of `rsrp_lava.export.nir_graph.DIALECTS`, by default `DEFAULT_DIALECT`
     verify : run what was written beside our own kernel and compare every spike
     episodes : whole episodes of the task, for the returns and for `verify`
     progress : called with (episodes verified, episodes)
@@ -64,8 +64,9 @@ def deploy(
     Returns
     -------
     dict: run, profile, to, release, samples, output, episodes, violations (design rules for which the chip would refuse
-    one such network; integer profiles), returns (mean and std for 1, 2, 4 … networks), and with
-    `verify`: steps, spikes, mismatches, mean_return, kernel_mean_return. It is written to `output`/deployment.json too.
+    one such network; integer profiles), returns (mean and std for 1, 2, 4 … networks), of a NIR graph dialect and readers
+    (who plays the file as our kernel does), and with `verify`: steps, spikes, mismatches, mean_return,
+    kernel_mean_return. It is written to `output`/deployment.json too.
 
     Raises `ExperimentError`, `MappingError`, `ProfileError`, `RunFolderError`, `EngineError`
     """
@@ -75,8 +76,9 @@ def deploy(
     for what, number, most in (("samples", samples, MOST_SAMPLES), ("episodes", episodes, 2**20)):
         if not 1 <= number <= most:
             raise ExperimentError(f"{what}: {number} must be between 1 and {most}")
-    if dialect != "physical" and to != "nir":
+    if dialect is not None and to != "nir":
         raise ExperimentError(f"dialect: {dialect} is of NIR graphs, not of {to}; leave it out, or choose nir")
+    dialect = DEFAULT_DIALECT if dialect is None else dialect
     run = run if isinstance(run, Run) else load_run(run)
     run_profile = run.experiment.profile if profile is None else profile
     neurons = run.experiment.spiking_network("deploy").options.n_neurons
@@ -99,12 +101,14 @@ def deploy(
         "episodes": episodes,
     }
     if to == "nir":
-        report["dialect"] = dialect
+        report |= {"dialect": dialect, "readers": get_dialect(dialect).readers}
     seed, generation = run.experiment.seed, run.generation
     deployment = deployment_of(run, run_profile, release, samples)
     if deployment.quantised:
         mapped = check(deployment.quantised, run.probabilities, strict=False)
         report["violations"] = [str(finding) for finding in mapped.violations]
+        if to == "nir":
+            report["readers"] += f"; none rounds as {deployment.profile.name} does, so single spikes differ there"
     folder = _new_folder(Path(output))
     try:
         exported = _write(to, deployment, task, folder, dialect)

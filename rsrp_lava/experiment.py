@@ -6,6 +6,7 @@ import difflib
 import functools
 import hashlib
 import json
+import logging
 import math
 import reprlib
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions
 from rsrp_lava.rules import WEIGHT_RULES, Problem, WeightRule
-from rsrp_lava.tasks import ClassifyTask, EnvironmentOptions, EpisodeTask, Task, get_compiled_task, get_task, recipe
+from rsrp_lava.tasks import ClassifyTask, EnvironmentOptions, EpisodeTask, GymTask, Task, get_compiled_task, get_task, recipe
 from rsrp_lava.tasks.data import load_data
 from rsrp_lava.tasks.pictures import picture_episodes
 
@@ -344,8 +345,23 @@ class Experiment(_Fields):
             whole["population"] = automatic_population(whole["population"])
         try:
             super().__init__(**whole)
+            limit = self._assumed_limit()
+            if limit is not None:
+                logging.getLogger(__name__).warning(
+                    "%s: its episodes have no time limit; they end after %s steps (recorded as environment.max_steps; "
+                    "--max-steps gives another limit)",
+                    self.task,
+                    f"{limit:,}",
+                )
+                environment = self.environment.model_copy(update={"max_steps": limit})
+                super().__init__(**{**whole, "environment": environment})
         except ValidationError as error:
             raise ExperimentError(_explain(error)) from None
+
+    def _assumed_limit(self) -> int | None:
+        """The steps that end an episode where neither the environment nor a setting says so; None: something does."""
+        task = self.build_task()
+        return task.max_steps if isinstance(task, GymTask) and task.limit_assumed else None
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

@@ -17,6 +17,7 @@ from rsrp_lava.learners import Record, State, WeightState, open_learner, read_st
 from rsrp_lava.mapping import MappedNetwork, check, quantise
 from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser
+from rsrp_lava.reporting.numbers import half_interval
 from rsrp_lava.reporting.plots import draw_curves
 from rsrp_lava.run_folder import RunFolder, replace_file
 from rsrp_lava.threads import Threads
@@ -131,7 +132,8 @@ def map_run(
 
 
 def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
-    """Evaluation return against generation; runs that differ only in their seed become one curve, mean ± std over seeds.
+    """Evaluation return against generation; runs that differ only in their seed become one curve, mean ± std over seeds. The
+    band of a single one is the 95 % interval of the mean over its evaluation episodes.
 
     Of runs with the same settings and seed the longest counts. A run that ended early (`until`) keeps its last value to the
     end of the longest run beside it.
@@ -176,12 +178,16 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
     return output
 
 
-def _returns(runs: list[Run]) -> tuple[np.ndarray, np.ndarray]:
-    """Generations, and evaluation returns, shape (runs, generations)."""
-    returns = [
-        {record["generation"]: record["evaluation_return"] for record in run.metrics if "evaluation_return" in record}
-        for run in runs
-    ]
-    generations = sorted(set().union(*returns))
-    rows = [np.interp(generations, sorted(values), [values[at] for at in sorted(values)]) for values in returns]
-    return np.array(generations), np.array(rows)
+def _returns(runs: list[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Generations; evaluation returns and halves of the 95 % intervals of their means, shape (runs, generations)."""
+    evaluated = [{record["generation"]: record for record in run.metrics if "evaluation_return" in record} for run in runs]
+    generations = sorted(set().union(*evaluated))
+
+    def curve(key: str) -> np.ndarray:
+        return np.array([np.interp(generations, sorted(of), [of[at][key] for at in sorted(of)]) for of in evaluated])
+
+    first = runs[0].experiment
+    known = not first.classifies and first.evaluation_episodes > 1
+    std = curve("evaluation_std")
+    halves = half_interval(std, first.evaluation_episodes) if known else np.zeros_like(std)
+    return np.array(generations), curve("evaluation_return"), halves

@@ -91,6 +91,8 @@ class GymTask:
     return_scale: float
     gymnasium_id: str
     options: EnvironmentOptions
+    #: Whether nobody has said when an episode ends, so that `max_steps` is ours; an experiment then records it as a setting.
+    limit_assumed: bool = False
     perfect_return: float | None = None
     #: Observations that are one-hot: (first, size) of each part, of which one observation is 1 and the others 0.
     one_hot: tuple[tuple[int, int], ...] = ()

@@ -315,6 +315,11 @@ def body_ids() -> list[str]:
     return sorted(_BODIES)
 
 
+def names() -> frozenset[str]:
+    """Gymnasium's ids of the environments that have a compiled twin, whether MuJoCo is installed or not."""
+    return frozenset(_BODIES)
+
+
 @functools.cache
 def get_body(id: str) -> EpisodeTask | None:
     """The compiled twin of one of Gymnasium's MuJoCo environments; None if there is none.

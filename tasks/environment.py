@@ -36,7 +36,9 @@ class EnvironmentOptions(BaseModel):
         "independent", description="whether every training sample of a generation starts its own way, or all alike"
     )
     kwargs: dict[str, Any] = Field(default_factory=dict, description="arguments of the environment, gravity=9.8; repeatable")
-    wrappers: tuple[WrapperOptions, ...] = Field((), description="wrappers around it, the innermost first")
+    wrappers: tuple[WrapperOptions, ...] = Field(
+        (), description="a wrapper around it: a name, or {name: …, kwargs: {…}}; repeatable, the innermost first"
+    )
     on_error: Literal["fail", "worst_rank"] = Field(
         "fail", description="an environment that fails ends the run (fail), or its sample ranks worst (worst_rank)"
     )
@@ -57,6 +59,14 @@ class EnvironmentOptions(BaseModel):
     _no_bool = field_validator("max_steps", "episodes_per_sample", "worker_memory_mib", "observation_noise", mode="before")(
         refuse_bool
     )
+
+    @field_validator("wrappers", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """A name alone is a wrapper without arguments."""
+        return (
+            [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list | tuple) else value
+        )
 
     @field_validator("body")
     @classmethod

@@ -9,19 +9,31 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import importlib.metadata
 import json
 import os
 import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.tasks.base import GymTask
-from rsrp_lava.tasks.environment import EnvironmentOptions
+from rsrp_lava.tasks.environment import EnvironmentOptions, WrapperOptions
 
 #: How names of these tasks begin.
 PREFIX = "gym:"
+#: Environment steps that end an episode where neither the environment nor the user gives a limit.
+ASSUMED_MAX_STEPS = 1000
+#: What an environment may raise that is a fault of its own; some packages end the program where they cannot go on.
+FAULTS = (Exception, SystemExit)
+_OLD_GYM = (
+    "Gymnasium's reset gives (observation, info), its step (observation, reward, terminated, truncated, info); what is "
+    "written for the old gym needs a wrapper (shimmy)"
+)
 
 
 class EpisodeFault(Exception):
@@ -40,18 +52,23 @@ class Environment:
         from rsrp_lava.tasks import spaces
 
         self._env = make(id, options, **more)
-        self._spaces = (self._env.observation_space, self._env.action_space)
+        try:
+            self._spaces = (self._env.observation_space, self._env.action_space)
+            self.n_observations = spaces.observation_size(self._spaces[0])
+            self.n_outputs, self._decode = spaces.decoder(self._spaces[1])
+        except ExperimentError as error:
+            raise ExperimentError(f"task {PREFIX}{id}: {error}{_wrappers_that_help(self._env)}") from None
+        except Exception as error:
+            raise ExperimentError(f"task {PREFIX}{id}: its spaces cannot be read: {_words(error)}") from None
         self._flatten = functools.partial(spaces.flatten, self._spaces[0])
-        self.n_observations = spaces.observation_size(self._spaces[0])
         self.one_hot = spaces.one_hot_parts(self._spaces[0])
-        self.n_outputs, self._decode = spaces.decoder(self._spaces[1])
 
     def reset(self, seed: int) -> np.ndarray:
         """Begin an episode; its first observation, float32."""
         try:
-            observation, _ = self._env.reset(seed=seed)
+            observation, _ = _unpacked(self._env.reset(seed=seed), "(observation, info)", 2)
             vector = self._flatten(observation)
-        except Exception as error:
+        except FAULTS as error:
             raise EpisodeFault("raised", f"reset(seed={seed}) raised {_words(error)}") from error
         now = (self._env.observation_space, self._env.action_space)
         for what, before, after in zip(("observation", "action"), self._spaces, now, strict=True):
@@ -62,10 +79,13 @@ class Environment:
     def step(self, output: np.ndarray) -> tuple[np.ndarray, float, bool]:
         """Act on the network's output (float32): observation, reward, and whether the episode has ended."""
         try:
-            observation, reward, terminated, truncated, _ = self._env.step(self._decode(output))
-            vector, reward = self._flatten(observation), float(reward)
-        except Exception as error:
-            raise EpisodeFault("raised", f"step raised {_words(error)}") from error
+            observation, reward, terminated, truncated, _ = _unpacked(
+                self._env.step(self._decode(output)), "(observation, reward, terminated, truncated, info)", 5
+            )
+            vector, reward = self._flatten(observation), _one_number(reward)
+        except FAULTS as error:
+            unpacking = isinstance(error, ValueError) and "values to unpack" in str(error)  # in a wrapper of Gymnasium's
+            raise EpisodeFault("raised", f"step raised {_words(error)}{f'; {_OLD_GYM}' if unpacking else ''}") from error
         if not np.isfinite(reward):
             raise EpisodeFault("not_finite", f"step gave reward {reward}")
         return self._checked(vector), reward, bool(terminated or truncated)
@@ -76,12 +96,50 @@ class Environment:
         return vector
 
     def close(self) -> None:
-        """End it."""
-        self._env.close()
+        """End it. What that raises is of no consequence: nothing is asked of this environment any more."""
+        with suppress(*FAULTS):
+            self._env.close()
 
 
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _words(error: BaseException) -> str:
+    """What was raised; where it was, if it has no words."""
+    text = " ".join(str(error).split())
+    if text:
+        return f"{type(error).__name__}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}"
+
+
+def _unpacked(returned: Any, names: str, count: int) -> Any:
+    if not isinstance(returned, tuple) or len(returned) != count:
+        gave = f"{len(returned)} values" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
+        raise TypeError(f"it gave {gave}, not {names}; {_OLD_GYM}")
+    return returned
+
+
+def _one_number(reward: Any) -> float:
+    if np.size(reward) != 1:
+        raise TypeError(f"the reward is {np.size(reward)} numbers, and one is learned from; a wrapper must weigh them")
+    return float(np.asarray(reward).item())
+
+
+def _wrappers_that_help(env: Any) -> str:
+    """Wrappers of the environment's own package with which its spaces are vectors, found by trying them."""
+    import gymnasium
+
+    from rsrp_lava.tasks import spaces
+
+    package = type(env.unwrapped).__module__.partition(".")[0]
+    found = []
+    with suppress(Exception):  # it need not have such a module
+        module = importlib.import_module(f"{package}.wrappers")
+        for name, wrapper in vars(module).items():
+            if isinstance(wrapper, type) and issubclass(wrapper, gymnasium.ObservationWrapper):
+                with suppress(Exception):  # nor can every wrapper be put around this environment without arguments
+                    if spaces.has_size(wrapper(env).observation_space):
+                        found.append(f"{module.__name__}:{name}")
+    own = f"; {package} has {', '.join(found)}" if found and package != "gymnasium" else ""
+    return f"{own} (--wrapper NAME, or environment.wrappers in YAML and Python)"
 
 
 def make(id: str, options: EnvironmentOptions, **more: Any) -> Any:
@@ -98,20 +156,65 @@ def make(id: str, options: EnvironmentOptions, **more: Any) -> Any:
             name, max_episode_steps=options.max_steps, disable_env_checker=True, **{**options.kwargs, **more}
         )
         for wrapper in options.wrappers:
-            env = _wrapper(wrapper.name)(env, **wrapper.kwargs)
+            env = _wrapped(env, wrapper)
     except ExperimentError:
         raise
     except gymnasium.error.DependencyNotInstalled as error:
-        raise ExperimentError(
-            f"task {PREFIX}{id}: {str(error).rstrip('.')}; for MuJoCo's bodies: pip install 'rsrp-lava[mujoco]'"
-        ) from None
-    except gymnasium.error.UnregisteredEnv:
-        close = difflib.get_close_matches(name, gymnasium.registry, n=1, cutoff=0.5)
-        hint = f"did you mean {PREFIX}{close[0]}?" if close else "name the module that registers it: gym:MODULE:ID"
-        raise ExperimentError(f"task {PREFIX}{id}: Gymnasium has no environment {name}; {hint}") from None
-    except Exception as error:
+        bodies = "; for MuJoCo's bodies: pip install 'rsrp-lava[mujoco]'" if "mujoco" in str(error).lower() else ""
+        raise ExperimentError(f"task {PREFIX}{id}: {str(error).rstrip('.')}{bodies}") from None
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv):
+        raise ExperimentError(f"task {PREFIX}{id}: Gymnasium has no environment {name}; {_nearest(module, name)}") from None
+    except ModuleNotFoundError as error:
+        raise ExperimentError(f"task {PREFIX}{id}: {_missing(error, module, name)}") from None
+    except FAULTS as error:
         raise ExperimentError(f"task {PREFIX}{id}: the environment cannot be made: {_words(error)}") from None
     return env
+
+
+def _nearest(module: str, name: str) -> str:
+    """The way to an environment when nobody has registered `name`."""
+    import gymnasium
+
+    namespace = name.rpartition("/")[0]
+    known = {id: id.rpartition("/")[0] for id in gymnasium.registry}
+    if namespace and not difflib.get_close_matches(namespace, {*known.values()} - {""}, n=1):
+        return (
+            f"none has the namespace {namespace}: install the package that registers it, and name its module: "
+            f"{PREFIX}{module or 'MODULE'}:{name}"
+        )
+    versions = [id for id in known if id.rpartition("-v")[0] == name.rpartition("-v")[0] or id.rpartition("-v")[0] == name]
+    close = sorted(versions, key=_version)[-1:] or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close:
+        return "name the module that registers it: gym:MODULE:ID"
+    own = str(gymnasium.registry[close[0]].entry_point).startswith("gymnasium.")
+    return f"did you mean {PREFIX}{'' if own or not module else module + ':'}{close[0]}?"
+
+
+def _version(id: str) -> int:
+    version = id.rpartition("-v")[2]
+    return int(version) if version.isdigit() else -1
+
+
+def _missing(error: ModuleNotFoundError, module: str, name: str) -> str:
+    """What to do about a module that is not there: the user's own, or one that it needs."""
+    missing = str(error.name)
+    if not module or not (module + ".").startswith(missing + "."):
+        return f"the environment cannot be made: {_words(error)}; install the package that has {missing}"
+    beside = {path.stem for path in Path().glob("*.py")}
+    close = difflib.get_close_matches(missing, {*importlib.metadata.packages_distributions(), *beside}, n=1, cutoff=0.7)
+    rest = module[len(missing) :]
+    hint = f"did you mean {PREFIX}{close[0]}{rest}:{name}?" if close else "install its package, or run where its file is"
+    return f"No module named {missing}; {hint}"
+
+
+def _wrapped(env: Any, wrapper: WrapperOptions) -> Any:
+    around = _wrapper(wrapper.name)
+    try:
+        return around(env, **wrapper.kwargs)
+    except FAULTS as error:
+        raise ExperimentError(
+            f"environment.wrappers: {wrapper.name} cannot be put around it with kwargs {wrapper.kwargs}: {_words(error)}"
+        ) from None
 
 
 def _wrapper(name: str) -> Any:
@@ -136,20 +239,16 @@ def _describe(id: str, options_json: str) -> GymTask:
     environment = Environment(id, options)
     spec = environment._env.spec
     environment.close()
-    limit = spec.max_episode_steps if spec else None
-    if limit is None:
-        raise ExperimentError(
-            f"task {PREFIX}{id}: its episodes have no time limit and might never end; give environment.max_steps "
-            "(--max-steps)"
-        )
-    goal = spec.reward_threshold
+    limit = (spec.max_episode_steps if spec else None) or options.max_steps
+    goal = spec.reward_threshold if spec else None
     return GymTask(
         name=PREFIX + id,
         summary=f"Gymnasium's {id}",
         n_observations=environment.n_observations,
         n_outputs=environment.n_outputs,
-        max_steps=limit,
-        return_scale=abs(goal) if goal else float(limit),
+        max_steps=limit or ASSUMED_MAX_STEPS,
+        limit_assumed=limit is None,
+        return_scale=abs(goal) if goal else float(limit or ASSUMED_MAX_STEPS),
         gymnasium_id=id,
         options=options,
         one_hot=environment.one_hot,

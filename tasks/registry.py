@@ -139,12 +139,14 @@ def _gym_recipe(id: str, options: EnvironmentOptions) -> dict[str, Any]:
     if id in _BY_ID:
         return _read(_BY_ID[id].name)
     recipes = _read("gymnasium")
+    of_twin = recipes["compiled"] if id in bodies.names() else {}
     if id in recipes:
-        return {**recipes["any"], **recipes[id]}
+        return {**recipes["any"], **of_twin, **recipes[id]}
     task = _gym_task(id, options)
     assert not isinstance(task, ClassifyTask)
     in_parts = sum(size for _, size in task.one_hot)
-    return {**recipes["any"], **(recipes["one_hot"] if in_parts == task.n_observations else {})}
+    of_tables = recipes["one_hot"] if in_parts == task.n_observations else {}
+    return {**recipes["any"], **of_twin, **of_tables}
 
 
 def _read(file: str) -> dict[str, Any]:

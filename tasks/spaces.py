@@ -14,7 +14,7 @@ Observations are flattened as `gymnasium.spaces.flatten` does: numbers in their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,51 @@ Decode = Callable[[np.ndarray], Any]
 
 
 def observation_size(space: spaces.Space) -> int:
-    """Numbers of an observation; `ExperimentError` for spaces without a fixed number of them."""
-    if not space.is_np_flattenable:
-        raise ExperimentError(
-            f"observation space {space}: has no fixed number of values; wrap the environment so that it has"
-        )
-    return int(spaces.flatdim(space))
+    """Numbers of an observation; `ExperimentError` names the part of the space that has no fixed number of them, and what
+    helps."""
+    wrong = [(name, part) for name, part in _parts_of(space) if not has_size(part)]
+    if not wrong:
+        return int(spaces.flatdim(space))
+    what = " and ".join(f"{f'its part {name!r}' if name else 'it'}, {_shown(part)}," for name, part in wrong)
+    verb = "has" if len(wrong) == 1 else "have"
+    raise ExperimentError(f"observation space: {what} {verb} no fixed number of values; {_way_out(space)}")
+
+
+def has_size(space: Any) -> bool:
+    """Whether every observation of a space is the same number of numbers."""
+    try:
+        return bool(space.is_np_flattenable) and int(spaces.flatdim(space)) >= 0
+    except Exception:  # spaces of other packages need not have either; what they raise is theirs
+        return False
+
+
+def _parts_of(space: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The spaces that a space consists of, with their names: 'goal.position', '2'; of a single one ''."""
+    if isinstance(space, spaces.Dict):
+        parts = [(str(key), part) for key, part in space.spaces.items()]
+    elif isinstance(space, spaces.Tuple):
+        parts = [(str(place), part) for place, part in enumerate(space.spaces)]
+    else:
+        yield name, space
+        return
+    for key, part in parts:
+        yield from _parts_of(part, f"{name}.{key}" if name else key)
+
+
+def _shown(space: Any) -> str:
+    kind = type(space)
+    if isinstance(space, spaces.Space):
+        return f"of {kind.__name__}"
+    return f"of {kind.__module__}.{kind.__name__}, which is no space of Gymnasium"
+
+
+def _way_out(space: Any) -> str:
+    """What is left when the parts without a size are gone, and how to leave them out."""
+    left = [name for name, part in space.spaces.items() if has_size(part)] if isinstance(space, spaces.Dict) else []
+    if left:
+        kept = ", ".join(map(str, left))
+        return f"leave it out with the wrapper {{name: FilterObservation, kwargs: {{filter_keys: [{kept}]}}}}"
+    return "wrap the environment so that its observations are numbers"
 
 
 def one_hot_parts(space: spaces.Space) -> tuple[tuple[int, int], ...]:
@@ -63,8 +102,11 @@ def flatten(space: spaces.Space, observation: Any) -> np.ndarray:
     return np.array(spaces.flatten(space, observation), np.float32)
 
 
-def decoder(space: spaces.Space) -> tuple[int, Decode]:
-    """Outputs an action space needs, and how they become an action; `ExperimentError` for spaces it does not know."""
+def decoder(space: spaces.Space, name: str = "") -> tuple[int, Decode]:
+    """Outputs an action space needs, and how they become an action; `ExperimentError` for spaces it does not know.
+
+    `name`: of a part of a space, with a dot before every key.
+    """
     if isinstance(space, spaces.Discrete):
         size, choose = _choice(int(space.n))
         first = int(space.start)
@@ -79,14 +121,15 @@ def decoder(space: spaces.Space) -> tuple[int, Decode]:
         size, choices = _parts([_choice(int(n)) for n in sizes])
         return size, lambda output: np.array(choices(output), space.dtype).reshape(shape) + start
     if isinstance(space, spaces.Tuple):
-        return _parts([decoder(part) for part in space.spaces])
+        return _parts([decoder(part, f"{name}.{place}") for place, part in enumerate(space.spaces)])
     if isinstance(space, spaces.Dict):
         names = list(space.spaces)
-        size, parts = _parts([decoder(space.spaces[name]) for name in names])
+        size, parts = _parts([decoder(part, f"{name}.{key}") for key, part in space.spaces.items()])
         return size, lambda output: dict(zip(names, parts(output), strict=True))
+    what = f"its part {name[1:]!r}, {_shown(space)}," if name else f"{space}"
     raise ExperimentError(
-        f"action space {space}: is none of Discrete, Box of numbers, MultiBinary, MultiDiscrete, Tuple and Dict of these; "
-        "wrap the environment so that it is"
+        f"action space: {what} is none of Discrete, Box of floating-point numbers, MultiBinary, MultiDiscrete, Tuple and "
+        "Dict of these; wrap the environment so that it is"
     )
 
 

@@ -69,6 +69,38 @@ class Faulty(Target):
         return observation, reward, ended, truncated, info
 
 
+class Strange(Target):
+    """Not what Gymnasium asks for, in the way `fault` says."""
+
+    def __init__(self, fault):
+        self.fault = fault
+        if fault == "ends the program":
+            raise SystemExit("no display")
+        if fault == "wordless":
+            assert fault == "nothing"
+        if fault == "action":
+            self.action_space = spaces.Dict({"move": spaces.Discrete(3), "say": spaces.Text(5)})
+        if fault == "method":
+            self.observation_space = lambda agent: spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        if self.fault == "reset ends the program":
+            raise SystemExit(3)
+        return observation if self.fault == "old reset" else (observation, info)
+
+    def step(self, action):
+        observation, reward, ended, truncated, info = super().step(action)
+        if self.fault == "old step":
+            return observation, reward, ended, info
+        return observation, np.array([reward, 0.0]) if self.fault == "two rewards" else reward, ended, truncated, info
+
+    def close(self):
+        if self.fault == "close":
+            raise OSError("the window is gone")
+
+
+gymnasium.register("Strange-v0", Strange, max_episode_steps=5)
 gymnasium.register("Target-v0", Target, max_episode_steps=100)
 gymnasium.register("Unlimited-v0", Target)
 gymnasium.register("Faulty-v0", Faulty, max_episode_steps=30)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from matplotlib.figure import Figure
+from scipy.stats import t as student_t
 
 from rsrp_lava import Experiment, cli, load_run, profile_names, release_sha256, task_names
 from rsrp_lava.experiment import RULES
@@ -250,7 +251,7 @@ def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, drawn):
     both = np.array([[*one, one[-1]], two])  # the shorter one keeps its last value
     assert legend(axes) == [
         f"N = 8, sgd auto (2 seeds): {both[:, -1].mean():.1f} ± {both[:, -1].std():.1f}",
-        f"N = 8, adam auto (seed 5): {adam[-1]:.1f}",
+        f"N = 8, adam auto (seed 5): {adam[-1]:.1f}, 95 % interval of the mean",
     ]
     assert axes.get_ylabel() == "evaluation return, mean ± std over seeds"
     assert np.array_equal(axes.lines[0].get_ydata(), both.mean(axis=0))
@@ -264,7 +265,7 @@ def test_accuracies_are_drawn_as_such(rsrp_lava, drawn):
         assert "±" not in rsrp_lava("watch", seed, "--once").out
     rewards, *_ = drawn
     assert rewards.get_ylabel() == "reward, accuracy"
-    assert legend(rewards) == ["sampled networks", "test accuracy (release where ρ > ½)"]
+    assert legend(rewards) == ["sampled networks, ± standard deviation", "test accuracy (release where ρ > ½)"]
     assert len(rewards.collections) == 1
     drawn.clear()
     rsrp_lava("plot", 0, 1)
@@ -274,11 +275,21 @@ def test_accuracies_are_drawn_as_such(rsrp_lava, drawn):
     assert legend(axes)[0].endswith(f": {np.mean(last):.3f} ± {np.std(last):.3f}")
 
 
-def test_plot_of_one_run_speaks_of_no_spread(rsrp_lava, run, drawn):
+def test_plot_of_one_run_shows_how_well_its_means_are_known(rsrp_lava, run, drawn):
+    """No spread over seeds, of which there is one, but the interval of the mean over episodes."""
     rsrp_lava("plot", run)
     (axes,) = drawn
     assert "±" not in legend(axes)[0] + axes.get_ylabel()
-    assert not axes.collections
+    assert legend(axes)[0].endswith(", 95 % interval of the mean")
+    loaded = load_run(run)
+    last, n = loaded.metrics[-1], loaded.experiment.evaluation_episodes
+    (band,) = axes.collections
+    corners = band.get_paths()[0].vertices
+    at_the_end = corners[corners[:, 0] == last["generation"], 1]
+    half = student_t.ppf(0.975, n - 1) * last["evaluation_std"] / np.sqrt(n - 1)
+    assert (at_the_end.min(), at_the_end.max()) == pytest.approx(
+        (last["evaluation_return"] - half, last["evaluation_return"] + half), rel=0.01
+    )
 
 
 def test_plot_counts_a_seed_once(rsrp_lava, run, drawn):

@@ -2,10 +2,12 @@
 
 import json
 import math
+import os
 
 import gymnasium
 import numpy as np
 import pytest
+import yaml
 from gymnasium import spaces
 
 import faulty_environments  # noqa: F401 (registers its environments)
@@ -14,7 +16,7 @@ from rsrp_lava import Experiment, ExperimentError, train
 from rsrp_lava.engines import open_engine
 from rsrp_lava.errors import EngineError
 from rsrp_lava.normaliser import Normaliser
-from rsrp_lava.tasks import EnvironmentOptions, GymTask, get_task
+from rsrp_lava.tasks import EnvironmentOptions, GymTask, bodies, get_task, recipe
 from rsrp_lava.tasks.gym import Environment
 from rsrp_lava.tasks.spaces import decoder, flatten, observation_size, one_hot_parts
 from rsrp_lava.threads import Threads
@@ -161,6 +163,38 @@ def test_the_state_of_an_environment_is_not_written_to():
         np.testing.assert_array_equal(environment._env.unwrapped.state, before)
 
 
+class Foreign(spaces.Space):
+    """Of another package, with no more than it must have."""
+
+
+NUMBERS, GRAPH, TREE = spaces.Box(-1, 1, (2,)), spaces.Graph(spaces.Discrete(2), None), spaces.Sequence(spaces.Discrete(2))
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        (spaces.Dict({"x": NUMBERS, "net": GRAPH}), ["its part 'net', of Graph,", "filter_keys: [x]"]),
+        (
+            spaces.Dict({"a": spaces.Dict({"b": TREE, "c": NUMBERS}), "z": NUMBERS}),
+            ["'a.b', of Sequence,", "filter_keys: [z]"],
+        ),
+        (spaces.Dict({"x": Foreign(), "y": GRAPH}), ["'x', of Foreign, and its part 'y', of Graph, have", "wrap the env"]),
+        (spaces.Tuple([NUMBERS, Foreign()]), ["its part '1', of Foreign, has", "wrap the environment"]),
+        (Foreign(), ["it, of Foreign, has no fixed number"]),
+        (len, ["builtins.builtin_function_or_method, which is no space of Gymnasium"]),
+    ],
+)
+def test_the_part_without_a_size_is_named_and_what_helps(space, said):
+    with pytest.raises(ExperimentError) as error:
+        observation_size(space)
+    assert [words for words in said if words not in str(error.value)] == []
+
+
+def test_the_part_of_an_action_is_named():
+    with pytest.raises(ExperimentError, match=r"its part 'a\.1', of Graph, is none of Discrete"):
+        decoder(spaces.Dict({"a": spaces.Tuple([spaces.Discrete(2), GRAPH])}))
+
+
 @pytest.mark.parametrize("space", [spaces.Sequence(spaces.Discrete(2)), spaces.Graph(spaces.Discrete(2), None)], ids=str)
 def test_spaces_without_a_size_are_refused(space):
     with pytest.raises(ExperimentError, match="wrap the environment"):
@@ -193,7 +227,6 @@ def test_what_is_asked_of_gymnasium_is_what_it_makes():
         ("gym:CartPol-v1", {}, "did you mean gym:CartPole-v1"),
         ("gym:Nothing-like-it-v1", {}, "name the module that registers it"),
         ("gym:no_such_module:X-v0", {}, "No module named"),
-        ("gym:faulty_environments:Unlimited-v0", {}, "max_steps"),
         ("gym:CartPole-v1", {"kwargs": {"gravitation": 3}}, "gravitation"),
         ("gym:CartPole-v1", {"wrappers": [{"name": "NoSuchWrapper"}]}, "NoSuchWrapper is not in gymnasium.wrappers"),
         ("gym:CartPole-v1", {"max_steps": 0}, "environment.max_steps"),
@@ -208,6 +241,84 @@ def test_what_cannot_be_is_said(task, options, said):
     with pytest.raises(ExperimentError) as error:
         Experiment(task=task, environment=options)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "way"),
+    [
+        ("gym:faulty_environments:Targte-v0", "did you mean gym:faulty_environments:Target-v0?"),
+        ("gym:faulty_environments:Target-v7", "did you mean gym:faulty_environments:Target-v0?"),
+        ("gym:faulty_environments:Pendulam-v1", "did you mean gym:Pendulum-v1?"),
+        ("gym:faulty_environmets:Target-v0", "did you mean gym:faulty_environments:Target-v0?"),
+        ("gym:Nowhere/Thing-v0", "none has the namespace Nowhere: install the package that registers it"),
+        ("gym:nowhere_at_all:Thing-v0", "install its package, or run where its file is"),
+    ],
+)
+def test_hints_keep_what_was_right(task, way, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(__file__))  # a module beside the user is one that may be meant
+    with pytest.raises(ExperimentError) as error:
+        Experiment(task=task)
+    assert str(error.value).endswith(way) or way in str(error.value)
+
+
+def test_of_several_versions_the_newest_is_meant():
+    versions = [int(id.rpartition("-v")[2]) for id in gymnasium.registry if id.startswith("HalfCheetah-v")]
+    for name in ("HalfCheetah-v77", "HalfCheetah-v0"):
+        with pytest.raises(ExperimentError, match=rf"did you mean gym:HalfCheetah-v{max(versions)}\?"):
+            get_task(f"gym:{name}")
+
+
+def test_wrappers_of_the_environments_own_package_that_help_are_named(tmp_path, monkeypatch):
+    package = tmp_path / "talking_worlds"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import gymnasium\n"
+        "from gymnasium import spaces\n"
+        "class World(gymnasium.Env):\n"
+        "    action_space = spaces.Discrete(2)\n"
+        "    observation_space = spaces.Dict({'x': spaces.Box(-1, 1, (2,)), 'told': spaces.Sequence(spaces.Discrete(3))})\n"
+        "gymnasium.register('World-v0', World, max_episode_steps=9)\n"
+    )
+    (package / "wrappers.py").write_text(
+        "import gymnasium\n"
+        "class Same(gymnasium.ObservationWrapper):\n"
+        "    def observation(self, observation): return observation\n"
+        "class Picky(gymnasium.ObservationWrapper):\n"
+        "    def __init__(self, env, needed): super().__init__(env)\n"
+        "class OnlyX(gymnasium.ObservationWrapper):\n"
+        "    def __init__(self, env):\n"
+        "        super().__init__(env)\n"
+        "        self.observation_space = env.observation_space['x']\n"
+        "    def observation(self, observation): return observation['x']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ExperimentError, match="'told', of Sequence") as error:
+        get_task("gym:talking_worlds:World-v0")
+    assert "talking_worlds has talking_worlds.wrappers:OnlyX (--wrapper NAME" in str(error.value)
+    for wrapper in ("talking_worlds.wrappers:OnlyX", {"name": "FilterObservation", "kwargs": {"filter_keys": ["x"]}}):
+        experiment = Experiment(task="gym:talking_worlds:World-v0", environment={"wrappers": [wrapper]})
+        assert experiment.build_task().n_observations == 2
+
+
+def test_an_episode_without_a_limit_gets_one_that_is_said_and_recorded(caplog):
+    task = "gym:faulty_environments:Unlimited-v0"
+    experiment = Experiment(task=task, environment={"episodes_per_sample": 2})
+    assert "no time limit; they end after 1,000 steps" in caplog.text
+    caplog.clear()
+    again = Experiment.recorded(yaml.safe_load(experiment.to_yaml()))
+    explicit = Experiment(task=task, environment={"episodes_per_sample": 2, "max_steps": 1000})
+    assert again == experiment == explicit
+    assert again.fingerprint == experiment.fingerprint == explicit.fingerprint
+    assert experiment.environment.max_steps == experiment.build_task().max_steps == 1000
+    limit = {"wrappers": [{"name": "TimeLimit", "kwargs": {"max_episode_steps": 5000}}]}
+    assert Experiment(task=task, environment=limit).build_task().max_steps == 5000
+    assert Experiment(task=task, environment=limit).environment.max_steps is None
+    assert caplog.text == ""
+
+
+def test_compiled_episodes_are_evaluated_more_often():
+    episodes = {id: recipe(f"gym:{id}")["evaluation_episodes"] for id in ("FrozenLake-v1", "Reacher-v5", *bodies.names())}
+    assert episodes == {"FrozenLake-v1": 32, "Reacher-v5": 32} | dict.fromkeys(bodies.names(), 128)
 
 
 def test_what_decides_is_in_the_fingerprint():
@@ -319,6 +430,33 @@ def test_a_sample_whose_environment_fails_ranks_worst_or_ends_the_run(fault, kin
     assert "sample" in str(error.value)
 
 
+STRANGE = {
+    "ends the program": "cannot be made: SystemExit: no display",
+    "wordless": ': assert fault == "nothing"',
+    "action": "action space: its part 'say', of Text, is none of Discrete",
+    "method": "function, which is no space of Gymnasium",
+    "old reset": "it gave a ndarray, not (observation, info)",
+    "old step": "its step (observation, reward, terminated, truncated, info)",
+    "two rewards": "the reward is 2 numbers, and one is learned from",
+    "reset ends the program": "raised SystemExit: 3",
+}
+
+
+@pytest.mark.parametrize("fault", STRANGE)
+def test_whatever_an_environment_does_at_first_is_one_message(fault, call):
+    options = ["--env-kwargs", f"fault={fault}", "--population", 4, "--generations", 1, "--threads", 1]
+    code, _, said = call("train", "gym:faulty_environments:Strange-v0", *options)
+    assert (code, STRANGE[fault] in said, "Traceback" in said) == (2, True, False), said
+    assert said.splitlines()[-1].startswith("error: ")
+
+
+def test_closing_is_no_reason_to_lose_a_run():
+    experiment = Experiment(
+        task="gym:faulty_environments:Strange-v0", environment={"kwargs": {"fault": "close"}}, **TINY | {"generations": 1}
+    )
+    assert train(experiment, threads=1).summary["generations"] == 1
+
+
 def test_faults_are_counted_in_the_metrics_and_learned_from(tmp_path):
     result = train(faulty("raise"), out=tmp_path / "run", threads=2)
     again = train(faulty("raise"), threads=1)
@@ -399,6 +537,7 @@ def test_a_folder_made_for_a_run_has_a_name_any_system_takes(call, tmp_path):
 
 def test_the_command_line_sets_what_python_sets(call, tmp_path):
     options = ["--max-steps", 9, "--episodes-per-sample", 2, "--on-error", "worst_rank", "--env-kwargs", "fault=raise"]
+    options += ["--wrapper", "TimeAwareObservation", "--wrapper", "{name: ClipReward, kwargs: {max_reward: 5}}"]
     options += ["--env-kwargs", "share=0.0", "--starts", "shared", "--no-compiled", "--worker-memory-mib", 999]
     small = ["--population", 4, "--generations", 1, "--evaluation-episodes", 2, "--threads", 1, "--out", "run"]
     code, _, said = call("train", FAULTY, *options, *small)
@@ -410,7 +549,10 @@ def test_the_command_line_sets_what_python_sets(call, tmp_path):
         "starts": "shared",
         "on_error": "worst_rank",
         "kwargs": {"fault": "raise", "share": 0.0},
-        "wrappers": (),
+        "wrappers": (
+            {"name": "TimeAwareObservation", "kwargs": {}},
+            {"name": "ClipReward", "kwargs": {"max_reward": 5}},
+        ),
         "compiled": False,
         "worker_memory_mib": 999,
         "observation_noise": 0.0,

@@ -19,7 +19,7 @@ from rsrp_lava import (
 )
 from rsrp_lava.export import build_deployment, play
 from rsrp_lava.export.nir_arithmetic import RealArithmetic
-from rsrp_lava.export.nir_graph import DIALECTS, Dialect, get_dialect, to_nir, write_nir
+from rsrp_lava.export.nir_graph import DEFAULT_DIALECT, DIALECTS, Dialect, get_dialect, to_nir, write_nir
 from rsrp_lava.export.nir_player import NirPlayer, graph_constants, input_stream, play_graph, read_nir
 from rsrp_lava.export.starts import start_of
 from rsrp_lava.export.verify import verify, verify_nir
@@ -93,7 +93,7 @@ def test_a_graph_is_read_back_equal(tmp_path, dialect, profile, release, samples
 def test_weights_are_the_synapses_with_their_signs():
     deployment = deployed(n_neurons=6)
     (synapses,) = deployment.synapses
-    graph, options = to_nir(deployment), deployment.network
+    graph, options = to_nir(deployment, "physical"), deployment.network
     weight = graph.nodes["neurons"].nodes["w_rec"].weight
     for i in range(6):  # R = K_h v_th tau_mem / tau_syn √(2 / (s n)) = 2 √(2 / 3)
         for j in range(6):
@@ -225,6 +225,24 @@ def test_the_input_stream_passes_the_filter_unchanged():
         np.testing.assert_allclose(current, np.concatenate([z[t // 33], -z[t // 33]]), rtol=1e-12, atol=1e-12)
 
 
+def test_the_default_is_right_for_the_reader_that_deploy_names(run, tmp_path):
+    """Whoever assumes dt = 0.1 ms asks for r = tau_mem / dt and refuses the default; Norse asks for r = 1."""
+    report = deploy(run, to="nir", output=tmp_path / "out", episodes=1)
+    graph = read_nir(tmp_path / "out" / "network.nir")
+    neurons = graph.nodes["neurons"].nodes["lif"]
+    assert report["dialect"] == graph.metadata["dialect"] == DEFAULT_DIALECT == "norse"
+    assert report["readers"] == graph.metadata["readers"]
+    assert report["readers"].startswith("Norse")
+    assert (neurons.r == 1).all()
+    assert not np.isclose(neurons.r, neurons.tau_mem / 1e-4).any()
+    told = {name: deploy(run, to="nir", output=tmp_path / name, dialect=name, episodes=1)["readers"] for name in DIALECTS}
+    assert told == {name: dialect.readers for name, dialect in DIALECTS.items()}
+    assert told["physical"].startswith("none as it is")
+    report = deploy(run, to="nir", output=tmp_path / "chip", profile="loihi1", episodes=1)
+    assert "none rounds as loihi1 does" in report["readers"]
+    assert "readers" not in deploy(run, to="npz", output=tmp_path / "npz", episodes=1)
+
+
 def test_deploy_writes_and_verifies_a_graph(run, tmp_path):
     report = deploy(run, to="nir", output=tmp_path / "out", profile="loihi2", dialect="norse", verify=True, episodes=2)
     assert (report["dialect"], report["mismatches"], report["spikes"] > 0) == ("norse", 0, True)
@@ -308,14 +326,29 @@ def run_snntorch(path, stream, potentials):
     return np.array(spikes), np.array(outputs)
 
 
-def run_norse(path, stream, potentials):
+def run_spikingjelly(path, stream, potentials):
+    """The same with SpikingJelly."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    reader = pytest.importorskip("spikingjelly.activation_based.nir_exchange", reason="needs spikingjelly >= 2")
+    network = reader.import_from_nir(nir.read(path))
+    spikes, outputs, state = [], [], None
+    network.neurons.lif.register_forward_hook(lambda _, inputs, output: spikes.append(output[0][0].numpy() > 0))
+    network.neurons.lif.module.v = torch.from_numpy(potentials)[None]
+    with torch.no_grad():
+        for x in torch.from_numpy(stream)[:, None]:
+            output, state = network(x, state)
+            outputs.append(output[0].numpy())
+    return np.array(spikes), np.array(outputs)
+
+
+def run_norse(path, stream, potentials, **settings):
     """The same with Norse."""
     torch = pytest.importorskip("torch", reason="needs torch")
     norse = pytest.importorskip("norse.torch", reason="needs norse")
     from nirtorch.graph_executor import GraphExecutorState
     from norse.torch.functional.lif_box import LIFBoxFeedForwardState
 
-    network = norse.from_nir(nir.read(path))
+    network = norse.from_nir(nir.read(path), **settings)
     spikes, outputs = [], []
     network.neurons.lif.register_forward_hook(lambda _, inputs, output: spikes.append(output[0][0].numpy() > 0))
     neurons = GraphExecutorState(state={"lif": ((None, LIFBoxFeedForwardState(torch.from_numpy(potentials)[None])),)})
@@ -327,18 +360,29 @@ def run_norse(path, stream, potentials):
     return np.array(spikes), np.array(outputs)
 
 
+def run_norse_at_a_tenth(path, stream, potentials):
+    return run_norse(path, stream, potentials, dt=1e-4)
+
+
 READERS = {"snntorch": run_snntorch, "norse": run_norse}
+PLAYED_RIGHT = [
+    (run_snntorch, "snntorch"),
+    (run_spikingjelly, "snntorch"),
+    (run_norse_at_a_tenth, "snntorch"),
+    (run_norse, "norse"),
+]
+REFUSED = [(run_snntorch, AssertionError), (run_spikingjelly, ValueError)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("dialect", READERS)
+@pytest.mark.parametrize(("reader", "dialect"), PLAYED_RIGHT)
 @pytest.mark.parametrize(("release", "samples"), [("threshold", 1), ("frozen_sample", 3), ("mean_field", 1)])
-def test_other_programs_spike_as_our_kernel_does(tmp_path, dialect, release, samples):
+def test_other_programs_spike_as_our_kernel_does(tmp_path, reader, dialect, release, samples):
     deployment = deployed("ideal", release, samples)
     path = write_nir(deployment, tmp_path / "a.nir", dialect)
     graph = nir.read(path)
     stream, potentials, ref = recorded(deployment, graph)
-    out, outputs = READERS[dialect](path, stream, potentials)
+    out, outputs = reader(path, stream, potentials)
     assert ref.sum() > 200
     np.testing.assert_array_equal(out, ref)
     np.testing.assert_allclose(outputs, ref @ graph.nodes["readout_synapses"].weight.T, rtol=1e-4, atol=1e-4)
@@ -364,18 +408,20 @@ def test_other_programs_compute_a_chips_effective_constants(tmp_path, dialect):
     assert 0 < (out != exact).sum() < 2 * exact.sum()
 
 
+@pytest.mark.parametrize(("reader", "error"), REFUSED)
+@pytest.mark.parametrize("dialect", ["norse", "physical"])
+def test_readers_that_check_refuse_what_is_not_for_them(tmp_path, reader, error, dialect):
+    """No stream is needed: they look at the constants when they read them."""
+    path = write_nir(deployed(), tmp_path / "a.nir", dialect)
+    with pytest.raises(error, match=r"tau_mem / dt|r not supported"):
+        reader(path, np.zeros((1, 8), np.float32), np.zeros(48, np.float32))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("dialect", "wrong"), [("norse", "physical"), ("norse", "snntorch")])
 def test_the_wrong_dialect_is_noticed(tmp_path, dialect, wrong):
     deployment = deployed()
     path = write_nir(deployment, tmp_path / "a.nir", wrong)
-    graph = nir.read(path)
-    if "readout_traces" in graph.nodes:  # Norse has no module for them
-        for name in ("readout_traces", "readout_synapses"):
-            del graph.nodes[name]
-        graph.nodes["output"] = nir.Output({"output": np.array([48])})
-        graph.edges = [("input", "input_synapses"), ("input_synapses", "neurons"), ("neurons", "output")]
-        nir.write(path, graph)
     stream, potentials, ref = recorded(deployment, to_nir(deployment, wrong))
     out, _ = READERS[dialect](path, stream, potentials)
     assert (out != ref).sum() > 100

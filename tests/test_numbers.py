@@ -1,8 +1,19 @@
 """How returns are written."""
 
-import pytest
+import math
 
-from rsrp_lava.reporting.numbers import shown_evaluation, shown_range, shown_return, shown_spread
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from rsrp_lava.reporting.numbers import (
+    half_interval,
+    shown_evaluation,
+    shown_precision,
+    shown_range,
+    shown_return,
+    shown_spread,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,3 +35,27 @@ from rsrp_lava.reporting.numbers import shown_evaluation, shown_range, shown_ret
 )
 def test_decimals_are_those_that_say_something(written, expected):
     assert written == expected
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 32, 128, 3000])
+def test_an_interval_is_the_textbooks(n):
+    values = np.random.default_rng(n).normal(3, 2, n)
+    ref = t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
+    assert half_interval(values.std(), n) == pytest.approx(ref, rel=0.01 if n < 8 else 1e-3)
+    np.testing.assert_allclose(half_interval(np.array([0.0, 1.0]), n), [0, half_interval(1.0, n)])
+
+
+def test_one_value_says_nothing_of_its_precision():
+    assert math.isnan(half_interval(0.0, 1))
+
+
+def test_an_interval_holds_the_mean_as_often_as_it_says():
+    samples = np.random.default_rng(1).exponential(1.0, (4000, 128))
+    half = half_interval(samples.std(axis=1), 128)
+    assert 0.93 < (abs(samples.mean(axis=1) - 1) <= half).mean() < 0.96
+
+
+def test_precision_in_words():
+    assert shown_precision(92.0, 128) == "± is the standard deviation of 128 episodes; their mean is known to ± 16.2 at 95 %"
+    assert shown_precision(0.0, 32) == "all 32 episodes returned the same"
+    assert "one episode" in shown_precision(0.0, 1)

@@ -9,6 +9,8 @@ NIR's equations are continuous and a file holds no time step, so every reader di
 choice of constants with which one family of readers arrives at our difference equations:
 
     I ← a I + (1 − a) w_in S,   v ← b v + (1 − b)(v_leak + r I),   spike = v > v_threshold,   v ← v_reset where spike
+
+No file is right for all readers, and most do not notice that one is not for them: docs/nir.md has what each does with each.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class Dialect:
     """How a reader turns a time constant into what is left of a state after one of its steps."""
 
     summary: str
+    readers: str  #: who plays it as our kernel does, and how it is read there; it goes into the file too
     dt_s: float | None  #: the step that its reader takes for granted; None: the network's own
     euler: bool  #: kept = 1 − dt / tau; otherwise exp(−dt / tau)
     at_rest: bool  #: potentials are counted from the reset, because the reader assumes v_leak = v_reset = 0
@@ -64,6 +67,7 @@ class Dialect:
 DIALECTS = {
     "physical": Dialect(
         "seconds and our potentials; exact solution over a step, exp(−dt/tau)",
+        readers="none as it is (Norse, Rockpool and others take it for another network): people, and programs of your own",
         dt_s=None,
         euler=False,
         at_rest=False,
@@ -71,7 +75,8 @@ DIALECTS = {
         readout=True,
     ),
     "snntorch": Dialect(
-        "snntorch.import_from_nir: dt = 0.1 ms, 1 − dt/tau, r = tau_mem/dt, w_in = tau_syn/dt",
+        "dt = 0.1 ms, 1 − dt/tau, r = tau_mem/dt, w_in = tau_syn/dt",
+        readers="snnTorch and SpikingJelly, import_from_nir(graph); Norse only with from_nir(graph, dt=1e-4)",
         dt_s=1e-4,
         euler=True,
         at_rest=True,
@@ -79,7 +84,8 @@ DIALECTS = {
         readout=False,
     ),
     "norse": Dialect(
-        "norse.torch.from_nir: dt = 1 ms, 1 − dt/tau, r = 1",
+        "dt = 1 ms, 1 − dt/tau, r = 1",
+        readers="Norse, norse.torch.from_nir(graph) with its own dt",
         dt_s=1e-3,
         euler=True,
         at_rest=True,
@@ -87,6 +93,9 @@ DIALECTS = {
         readout=False,
     ),
 }
+
+#: What is written unless a dialect is chosen: its reader needs no setting, and snnTorch, SpikingJelly and Sinabs refuse it.
+DEFAULT_DIALECT = "norse"
 
 
 def get_dialect(name: str) -> Dialect:
@@ -105,7 +114,7 @@ def import_nir() -> Any:
     return nir
 
 
-def write_nir(deployment: Deployment, path: str | Path, dialect: str = "physical") -> Path:
+def write_nir(deployment: Deployment, path: str | Path, dialect: str = DEFAULT_DIALECT) -> Path:
     """Write `to_nir(deployment, dialect)` to an HDF5 file that `nir.read` reads back equal; returns its path.
 
     Raises what `to_nir` raises, and `RunFolderError` if the file cannot be written.
@@ -118,7 +127,7 @@ def write_nir(deployment: Deployment, path: str | Path, dialect: str = "physical
     return Path(path)
 
 
-def to_nir(deployment: Deployment, dialect: str = "physical") -> nir.NIRGraph:
+def to_nir(deployment: Deployment, dialect: str = DEFAULT_DIALECT) -> nir.NIRGraph:
     """The NIR graph of a deployed network.
 
     Parameters
@@ -228,6 +237,7 @@ def _metadata(deployment: Deployment, network: EffectiveNetwork, dialect: str, u
         "rsrp_lava_version": version("rsrp-lava"),
         "nir_version": import_nir().version,
         "dialect": dialect,
+        "readers": DIALECTS[dialect].readers,
         "dt_ms": options.dt_ms,
         "substeps": deployment.constants.substeps,
         "networks": len(deployment.synapses),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,33 @@ def shown_return(mean: float, std: float | None = None) -> str:
 def shown_evaluation(mean: float, std: float, classifies: bool) -> str:
     """What an evaluation came to: mean ± standard deviation over episodes, or the accuracy on test images."""
     return shown_return(mean, None if classifies else std)
+
+
+def half_interval(std: Any, n: int) -> Any:
+    """Half of the 95 % interval of a mean, t s / √n, from n values with s² = n / (n − 1) · std², the unbiased variance.
+
+    One value says nothing of its precision: NaN.
+    """
+    return _student(n - 1) * std / math.sqrt(n - 1) if n > 1 else std * math.nan
+
+
+def _student(freedom: int) -> float:
+    """The 0.975 quantile of Student's t: closed for 1 and 2, else the series 26.7.5 of Abramowitz and Stegun."""
+    if freedom <= 2:
+        return math.tan(0.475 * math.pi) if freedom == 1 else 0.95 * math.sqrt(2 / (1 - 0.95**2))
+    z = 1.959964
+    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return sum(term / freedom**power for power, term in enumerate(terms))
+
+
+def shown_precision(std: float, episodes: int) -> str:
+    """What the ± of an evaluation is, and how well its mean is known."""
+    if episodes == 1:
+        return "of one episode: how far it is from the mean is not known"
+    if std == 0:
+        return f"all {episodes:,} episodes returned the same"
+    half = half_interval(std, episodes)
+    return f"± is the standard deviation of {episodes:,} episodes; their mean is known to ± {half:.3g} at 95 %"
 
 
 def shown_spread(returns: Sequence[float] | np.ndarray) -> str:

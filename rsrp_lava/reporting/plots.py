@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsrp_lava.reporting.numbers import shown_spread
+from rsrp_lava.reporting.numbers import half_interval, shown_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | Path, classifies: bool = False) -> None:
-    """One run: returns (sampled mean ± std, evaluation mean ± std) above; below the entropy of every projection, or what a
-    rule with weights measures of itself. Where it `classifies`, evaluation is an accuracy, which has no spread. As PNG."""
+def draw_run(
+    title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | Path, classifies: bool = False, episodes: int = 1
+) -> None:
+    """One run: returns (sampled mean ± std; evaluation, and the 95 % interval of its mean over `episodes`) above; below the
+    entropy of every projection, or what a rule with weights measures of itself. Where it `classifies`, evaluation is an
+    accuracy, which has no spread. As PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 6))  # every training ends with this picture: finding a layout would double its time
@@ -34,7 +37,11 @@ def draw_run(title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | 
     ):
         records = [record for record in metrics if f"{key}_return" in record]
         mean, std = (np.array([record[f"{key}_{what}"] for record in records]) for what in ("return", "std"))
-        spread = np.zeros_like(std) if classifies and key == "evaluation" else std
+        spread = std
+        if key == "evaluation":
+            spread = np.zeros_like(std) if classifies or episodes == 1 else half_interval(std, episodes)
+        if spread.any():
+            label += f", 95 % interval of the mean of {episodes:,}" if key == "evaluation" else ", ± standard deviation"
         draw_band(returns, [record["generation"] for record in records], mean, spread, colour, label)
     returns.set_ylabel("reward, accuracy" if classifies else "return")
     returns.set_title(title, fontsize="medium")
@@ -59,23 +66,28 @@ def _draw_measures(axes: Axes, key: str, metrics: Sequence[dict[str, Any]]) -> N
 def draw_curves(
     title: str,
     measured: str,
-    curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    curves: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
     target: IO[bytes] | Path,
     file_format: str = "png",
 ) -> None:
-    """What was `measured` against generation, one curve an experiment, mean ± std over its seeds.
+    """What was `measured` against generation, one curve an experiment: mean ± std over its seeds, or of a single seed the
+    95 % interval of the mean over episodes.
 
-    `curves`: label, generations, and returns, shape (seeds, generations), of each experiment.
+    `curves`: label, generations, returns and halves of their intervals, shape (seeds, generations), of each experiment.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for colour, (label, generations, returns) in zip(itertools.cycle(COLOURS), curves, strict=False):
+    for colour, (label, generations, returns, halves) in zip(itertools.cycle(COLOURS), curves, strict=False):
         label = f"{label}: {shown_spread(returns[:, -1])}"
-        limits = (returns.min(), returns.max())
-        draw_band(axes, generations, returns.mean(axis=0), returns.std(axis=0), colour, label, limits)
-    spread = ", mean ± std over seeds" if any(len(returns) > 1 for _, _, returns in curves) else ""
+        if len(returns) > 1:
+            spread, limits = returns.std(axis=0), (returns.min(), returns.max())
+        else:
+            spread, limits = halves[0], (-np.inf, np.inf)
+            label += ", 95 % interval of the mean" if spread.any() else ""
+        draw_band(axes, generations, returns.mean(axis=0), spread, colour, label, limits)
+    spread = ", mean ± std over seeds" if any(len(returns) > 1 for _, _, returns, _ in curves) else ""
     _count_generations(axes)
     axes.set_ylabel(f"{measured}{spread}")
     axes.set_title(title, fontsize="medium")
