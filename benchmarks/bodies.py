@@ -64,9 +64,9 @@ def recorded(half: ReleaseProbabilities, normaliser: Normaliser) -> Iterator[tup
     assert isinstance(task, EpisodeTask)
     assert isinstance(engine, FusedEngine)
     synapses, constants, mean, inverse_std, _, key = engine._arguments(half, normaliser, 1, False)
-    simulation, state = task.open_state(), allocate_state(synapses, constants, task.n_outputs)
+    simulation, state = task.open_state(), allocate_state(synapses, constants, task.n_observations, task.n_outputs)
     held = hold((state, constants, mean, inverse_std, engine._tally(0)))
-    observation = np.zeros(task.n_observations, np.float32)
+    observation = np.zeros(task.n_observations)
     for sample in range(_SAMPLES):
         random, potentials = np.empty(task.random_size), np.empty(constants.n_neurons)
         draw_sample(state, synapses, key, sample)
@@ -134,7 +134,7 @@ def network_call(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     engine.prepare(None)
     half = experiment.build_network().initial_probabilities({})
     playing = engine._open(half, Normaliser.start(4), deterministic=False)
-    observations = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    observations = np.random.default_rng(0).normal(size=(200, 4))
     potentials = np.zeros(256)
 
     def episode() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.bodies import HUMANOID
 from benchmarks.timing import seconds
 from rsrp_lava.engines import open_local
+from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.held import hold
 from rsrp_lava.kernels.random_bits import TASK, fill_uniform
 from rsrp_lava.kernels.rollout import Synapses, Tally, act, allocate_state, draw_sample, start_episode
@@ -56,11 +57,11 @@ def measure() -> dict[str, tuple[float, str, float]]:
     normaliser = normaliser.update(engine.play(half, normaliser, 0, 32).observations)
     constants = kernel_constants(network, HUMANOID.hardware)
     synapses = Synapses(*(draw.source(p, half[p.name]) for p in network.projections))
-    state, simulation = allocate_state(synapses, constants, network.n_outputs), task.open_state()
-    tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((2, network.n_inputs), np.int64), np.zeros(3, np.int64))
-    scaling = (normaliser.mean.astype(np.float32), (1 / normaliser.std).astype(np.float32))
+    state, simulation = allocate_state(synapses, constants, network.n_inputs, network.n_outputs), task.open_state()
+    tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((network.n_inputs, PLACES), np.int64), np.zeros(3, np.int64))
+    scaling = (normaliser.mean, normaliser.inverse_std)
     held = hold((state, constants, *scaling, tally))
-    observation, random = np.zeros(network.n_inputs, np.float32), np.empty(task.random_size)
+    observation, random = np.zeros(network.n_inputs), np.empty(task.random_size)
     spent: dict[str, list[float]] = {"draw": [], "physics": [], "network": []}
     for sample in range(64):
         started = time.perf_counter()

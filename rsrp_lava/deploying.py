@@ -163,7 +163,7 @@ def deployment_of(
         experiment.hardware,
         probabilities,
         run.normaliser.mean,
-        1.0 / run.normaliser.std,
+        run.normaliser.inverse_std,
         release=release,
         samples=samples,
         draw=experiment.build_draw(),

@@ -134,7 +134,10 @@ class Network:
 
     @property
     def largest_input(self) -> float:
-        """Of one component of the observation, for integers: five standard deviations, or a white pixel."""
+        """Of one component of the observation that integers have room for: five standard deviations, or a white pixel.
+
+        Rarer ones, up to kernels/running.LARGEST_Z, fit if others are smaller; what does not is cut and counted (input_cut).
+        """
         return 255.0 if self.pictures else 5.0
 
     @property

@@ -189,7 +189,7 @@ def _start(task: EpisodeTask | GymTask, seed: int, generation: int, episode: int
         return None
 
     def start(env: Any) -> np.ndarray:
-        state, random, observation = task.open_state(), np.empty(task.random_size), np.empty(task.n_observations, np.float32)
+        state, random, observation = task.open_state(), np.empty(task.random_size), np.empty(task.n_observations)
         fill_uniform(seed, generation, episode, TASK + EVALUATION, random)
         task.reset(state.values, random)
         if task.simulation:

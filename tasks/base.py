@@ -35,7 +35,7 @@ class EpisodeTask:
     The three functions are compiled with the signatures in `rsrp_lava.kernels.rollout`:
 
     - `reset(state, random)`: fill `state` (float64, `state_size`) from uniform numbers in [0, 1) (float64, `random_size`);
-    - `observe(state, observation)`: write the observation (float32, `n_observations`);
+    - `observe(state, observation)`: write the observation (float64, `n_observations`);
     - `step(state, output) -> (reward, ended)`: act on the network's `output` (float32, `n_outputs`), advance `state`.
     """
 

@@ -135,9 +135,9 @@ def _observe_state(skipped: int, limit: float) -> Callable[[_Sizes], tuple[Any, 
             simulation = state.view(np.int64)
             qpos, qvel = array(simulation, QPOS, nq), array(simulation, QVEL, nv)
             for k in range(skipped, nq):
-                observation[k - skipped] = np.float32(qpos[k])
+                observation[k - skipped] = qpos[k]
             for k in range(nv):
-                observation[nq - skipped + k] = np.float32(min(max(qvel[k], -limit), limit))
+                observation[nq - skipped + k] = min(max(qvel[k], -limit), limit)
 
         return observe, nq - skipped + nv
 
@@ -149,13 +149,13 @@ def _observe_double_pendulum(sizes: _Sizes) -> tuple[Any, int]:
     def observe(state, observation):
         simulation = state.view(np.int64)
         qpos, qvel, force = array(simulation, QPOS, 3), array(simulation, QVEL, 3), array(simulation, QFRC_CONSTRAINT, 3)
-        observation[0] = np.float32(qpos[0])
+        observation[0] = qpos[0]
         for k in range(2):
-            observation[1 + k] = np.float32(math.sin(qpos[1 + k]))
-            observation[3 + k] = np.float32(math.cos(qpos[1 + k]))
+            observation[1 + k] = math.sin(qpos[1 + k])
+            observation[3 + k] = math.cos(qpos[1 + k])
         for k in range(3):
-            observation[5 + k] = np.float32(min(max(qvel[k], -10.0), 10.0))
-        observation[8] = np.float32(min(max(force[0], -10.0), 10.0))
+            observation[5 + k] = min(max(qvel[k], -10.0), 10.0)
+        observation[8] = min(max(force[0], -10.0), 10.0)
 
     return observe, 9
 
@@ -172,7 +172,7 @@ def _observe_humanoid(sizes: _Sizes) -> tuple[Any, int]:
         for place, first, last in parts:
             values = array(simulation, place, last)
             for k in range(first, last):
-                observation[written] = np.float32(values[k])
+                observation[written] = values[k]
                 written += 1
 
     return observe, sum(last - first for _, first, last in parts)

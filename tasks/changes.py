@@ -114,7 +114,7 @@ def _seen_through_noise(reset: Any, observe: Any, step: Any, size: int, random_s
         noise = np.empty(observation.shape[0])
         fill_normal(state[size + _KEY], 0, 0, OBSERVATION_NOISE, state[size + _STEPS], noise)
         for k in range(observation.shape[0]):
-            observation[k] = np.float32(observation[k] + state[size + _STD] * noise[k])
+            observation[k] += state[size + _STD] * noise[k]
 
     @compiled
     def noisy_step(state, output):

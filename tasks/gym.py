@@ -64,7 +64,7 @@ class Environment:
         self.one_hot = spaces.one_hot_parts(self._spaces[0])
 
     def reset(self, seed: int) -> np.ndarray:
-        """Begin an episode; its first observation, float32."""
+        """Begin an episode; its first observation, float64."""
         try:
             observation, _ = _unpacked(self._env.reset(seed=seed), "(observation, info)", 2)
             vector = self._flatten(observation)

@@ -96,10 +96,10 @@ def _following(parts: Iterable[tuple[int, tuple[tuple[int, int], ...]]]) -> tupl
 
 
 def flatten(space: spaces.Space, observation: Any) -> np.ndarray:
-    """An observation as float32, shape (observation_size,): a copy, which may be written to."""
+    """An observation as float64, shape (observation_size,): a copy, which may be written to."""
     if isinstance(space, spaces.Box):  # of which some environments give out their state itself
-        return np.array(observation, np.float32).ravel()
-    return np.array(spaces.flatten(space, observation), np.float32)
+        return np.array(observation, np.float64).ravel()
+    return np.array(spaces.flatten(space, observation), np.float64)
 
 
 def decoder(space: spaces.Space, name: str = "") -> tuple[int, Decode]:

@@ -48,7 +48,7 @@ def start_sample(state, synapses, constants, key, sample):
 @kernel
 def copy_start(synapses, constants, n_out, key, sample):
     """Membrane potentials and the three projections' words right after `start_sample`."""
-    state = allocate_state(synapses, constants, n_out)
+    state = allocate_state(synapses, constants, 0, n_out)
     start_sample(state, synapses, constants, key, sample)
     return state.v.copy(), state.input_rows.copy(), state.recurrent_rows.copy(), state.readout_rows.copy()
 
@@ -59,7 +59,7 @@ def run_network(synapses, constants, key, sample, observations, calls, spikes, c
 
     After every call the packed spikes and the synaptic currents are copied out, after every observation the output.
     """
-    state = allocate_state(synapses, constants, outputs.shape[1])
+    state = allocate_state(synapses, constants, 0, outputs.shape[1])
     start_sample(state, synapses, constants, key, sample)
     events = np.zeros(3, np.int64)
     row = 0
@@ -130,7 +130,7 @@ def drive_neurons(constants, observation, rows, drive, events):
 @kernel
 def record_network(synapses, constants, key, sample, observations, spikes, u, v, trace, outputs, events):
     """As `run_network`, with `constants.substeps` = 1 and 33 calls an observation; all of the state is copied out."""
-    state = allocate_state(synapses, constants, outputs.shape[1])
+    state = allocate_state(synapses, constants, 0, outputs.shape[1])
     start_sample(state, synapses, constants, key, sample)
     row = 0
     for t in range(observations.shape[0]):

@@ -228,7 +228,8 @@ def play_cartpole(network, environment, start, mean, inverse_std, max_steps=500)
     observation, total, seen = start.astype(np.float32), 0.0, []
     for _ in range(max_steps):
         seen.append(observation)
-        z = [np.float32(np.float32(x - m) * s) for x, m, s in zip(observation, mean, inverse_std, strict=True)]
+        parts = zip(observation.tolist(), mean, inverse_std, strict=True)
+        z = [np.float32(min(max((x - m) * s, -10), 10)) for x, m, s in parts]
         output = network.environment_step(z)
         observation, reward, terminated, _, _ = environment.step(1 if output[0] > 0 else 0)
         total += reward

@@ -20,7 +20,7 @@ def gym():
 
 def assert_same_step(gym, state, output):
     """Step both; our state is changed in place. Returns whether the episode ended."""
-    observation = np.zeros(4, np.float32)
+    observation = np.zeros(4)
     reward, ended = TASK.step(state, output)
     TASK.observe(state, observation)
     gym_observation, gym_reward, terminated, truncated, _ = gym.step(int(output[0] > 0))

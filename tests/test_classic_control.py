@@ -58,7 +58,7 @@ def play(task, state, policy):
     steps, outputs, state = [], [], state.copy()
     while len(steps) < task.max_steps and not (steps and steps[-1][3]):
         outputs.append(np.array(policy(len(steps), state), np.float32))
-        observation = np.empty(task.n_observations, np.float32)
+        observation = np.empty(task.n_observations)
         reward, ended = task.step(state, outputs[-1])
         task.observe(state, observation)
         steps.append((state.copy(), observation, reward, ended))
@@ -185,7 +185,7 @@ def test_single_steps_from_anywhere_equal_gymnasium_bit_for_bit(name, gym):
         gym.state = state.copy()
         output = random_output(random, task.n_outputs).astype(np.float32)
         theirs.append(gym_step(gym, output)[:4])
-        observation = np.empty(task.n_observations, np.float32)
+        observation = np.empty(task.n_observations)
         reward, ended = task.step(state, output)
         task.observe(state, observation)
         ours.append((state, observation, reward, ended))
@@ -271,7 +271,7 @@ def test_an_output_beyond_one_is_the_largest_action(name, cost):
 
 
 def start(task, random):
-    state, observation = np.full(task.state_size, np.nan), np.empty(task.n_observations, np.float32)
+    state, observation = np.full(task.state_size, np.nan), np.empty(task.n_observations)
     task.reset(state, random)
     task.observe(state, observation)
     return state, observation

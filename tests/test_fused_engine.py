@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 import gymnasium
@@ -21,11 +22,11 @@ from drivers import copy_start
 from rsrp_lava import ExperimentError
 from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.kernels.release import unpack_bits
-from rsrp_lava.kernels.rollout import STATISTIC_UNIT, Synapses, specialise
+from rsrp_lava.kernels.rollout import Synapses, specialise
 from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw, reservoir_release
 from rsrp_lava.network import Network, NetworkOptions
-from rsrp_lava.normaliser import Normaliser, Observations
+from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.tasks import get_task
 from rsrp_lava.tasks.environment import EnvironmentOptions
 from rsrp_lava.threads import Threads, available_threads
@@ -33,7 +34,7 @@ from rsrp_lava.threads import Threads, available_threads
 TASK = get_task("cartpole")
 NAMES = ("input", "recurrent", "readout")
 START = Normaliser.start(4)
-SCALED = Normaliser(100.0, np.array([0.01, -0.02, 0.003, 0.1]), np.array([0.02, 0.3, 0.01, 0.5]))
+SCALED = Normaliser.of_moments(100.0, np.array([0.01, -0.02, 0.003, 0.1]), np.array([0.02, 0.3, 0.01, 0.5]))
 
 
 def make_network(reservoir=False, **options):
@@ -74,10 +75,8 @@ def slow_episode(network, releases, normaliser, seed, generation, sample, phase=
     """
     potentials = naive.uniforms(seed, generation, sample, naive.MEMBRANE + phase, network.options.n_neurons)
     start = -0.05 + 0.1 * naive.uniforms(seed, generation, sample if start_of is None else start_of, naive.TASK + phase, 4)
-    mean = normaliser.mean.astype(np.float32)
-    inverse_std = (1 / np.sqrt(normaliser.variance)).astype(np.float32)
     twin = naive.Sample(releases, potentials, network.options.excitatory_ratio)
-    return naive.play_cartpole(twin, gymnasium.make("CartPole-v1").unwrapped, start, mean, inverse_std)
+    return naive.play_cartpole(twin, gymnasium.make("CartPole-v1").unwrapped, start, normaliser.mean, 1 / normaliser.std)
 
 
 def drawn(network, probabilities, seed, generation, sample, p_bits=16):
@@ -87,8 +86,7 @@ def drawn(network, probabilities, seed, generation, sample, p_bits=16):
 def assert_same(one, other):
     np.testing.assert_array_equal(one.returns, other.returns)
     np.testing.assert_array_equal(one.steps, other.steps)
-    np.testing.assert_array_equal(one.observations.sums, other.observations.sums)
-    assert one.observations.count == other.observations.count
+    assert one.observations.integers() == other.observations.integers()
 
 
 # --- against the slow twin ---------------------------------------------------------------------------------------------
@@ -172,7 +170,7 @@ def test_a_sample_does_not_depend_on_how_many_are_played(open_engine):
         part = engine.play(probabilities, START, 0, samples)
         np.testing.assert_array_equal(part.returns, whole.returns[:samples])
         np.testing.assert_array_equal(part.steps, whole.steps[:samples])
-        assert part.observations.count == part.steps.sum()
+        assert part.observations.integers()[0] == [part.steps.sum()] * 4
 
 
 def test_playing_has_no_side_effects(open_engine):
@@ -273,43 +271,17 @@ def test_a_population_of_none_is_refused(open_engine):
 
 
 @pytest.mark.parametrize("normaliser", [START, SCALED], ids=["unscaled", "scaled"])
-def test_moments_are_those_of_the_observations(open_engine, normaliser):
-    """NumPy over what the slow episodes saw. Each z is rounded to 2⁻²⁰ (half of it at most), and float32 to 2⁻²⁴ z."""
+def test_sums_are_those_of_the_observations(open_engine, normaliser):
+    """Python's exact fractions over what the slow episodes saw (more of the sums: test_exact_sums.py)."""
     network = make_network(n_neurons=64)
     probabilities = random_probabilities(network)
     seen = np.concatenate(
         [slow_episode(network, drawn(network, probabilities, 7, 0, i), normaliser, 7, 0, i)[1] for i in range(10)]
     )
-    z = (seen.astype(np.float64) - normaliser.mean) / np.sqrt(normaliser.variance)
-    observed = open_engine(network, threads=2).play(probabilities, normaliser, 0, 10).observations
-    assert observed.count == len(seen)
-    np.testing.assert_allclose(observed.mean, z.mean(0), rtol=1e-6, atol=2**-20)
-    np.testing.assert_allclose(observed.mean_square, (z**2).mean(0), rtol=1e-6, atol=2**-20)
-
-    merged = Normaliser.start(4).update(open_engine(network).play(probabilities, START, 0, 10).observations)
-    assert np.all(merged.std > 0)
-
-
-def test_running_moments_equal_those_of_all_data_at_once():
-    random = np.random.default_rng(0)
-    batches = [random.normal(k, 1 + k, (100 * (k + 1), 4)) * [1, 0.1, 10, 100] for k in range(4)]
-    normaliser = Normaliser.start(4)
-    for k, batch in enumerate(batches):
-        z = (batch - normaliser.mean) / normaliser.std
-        sums = np.rint(np.stack([z.sum(0), (z * z).sum(0)]) / STATISTIC_UNIT).astype(np.int64)
-        normaliser = normaliser.update(Observations(len(batch), sums))
-        together = np.concatenate(batches[: k + 1])
-        assert normaliser.count == len(together)
-        error = np.abs(normaliser.mean - together.mean(0)) / together.std(0)
-        assert (error < 1e-5).all()  # sums are whole multiples of 2⁻²⁰, at first in units of the observations
-        np.testing.assert_allclose(normaliser.variance, together.var(0), rtol=1e-5)
-
-
-def test_an_observation_that_never_changes_stays_finite():
-    """Variance 0 is treated as 10⁻⁶ squared: the standardised value is 0, not NaN."""
-    constant = Observations(10, np.array([[30], [90]], np.int64) * 2**20)
-    normaliser = Normaliser.start(1).update(constant)
-    assert (normaliser.mean[0], normaliser.variance[0], normaliser.std[0]) == (3.0, 0.0, 1e-6)
+    counts, sums, squares = open_engine(network, threads=2).play(probabilities, normaliser, 0, 10).observations.integers()
+    assert counts == [len(seen)] * 4
+    assert [Fraction(s, 2**1074) for s in sums] == [sum(map(Fraction, column)) for column in seen.T.tolist()]
+    assert [Fraction(s, 2**2148) for s in squares] == [sum(Fraction(x) ** 2 for x in column) for column in seen.T.tolist()]
 
 
 # --- reservoir ---------------------------------------------------------------------------------------------------------

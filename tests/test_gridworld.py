@@ -55,7 +55,7 @@ def go(state, action):
 
 def cell_of(state):
     """As published, from the observation, of which exactly one number is 1."""
-    observation = np.full(100, 9, np.float32)
+    observation = np.full(100, 9.0)
     TASK.observe(state, observation)
     assert sorted(set(observation)) == [0, 1]
     assert observation.sum() == 1

@@ -94,14 +94,24 @@ def test_spikes_of_both_engines_are_equal_in_every_substep(environment_steps, tm
     for sample in range(networks):
         start_random = np.zeros(1)
         lava_engine_uniform(experiment.seed, sample, start_random)
-        state, observations = np.zeros(2), np.zeros((environment_steps, 4), np.float32)
+        state, observations = np.zeros(2), np.zeros((environment_steps, 4))
         ENDLESS.reset(state, start_random)
         for t in range(environment_steps):
             ENDLESS.observe(state, observations[t])
             ENDLESS.step(state, np.zeros(1, np.float32))
         spikes = np.zeros((steps, recorded.shape[2]), np.uint64)
         currents, outputs = np.zeros((steps, 256), np.float32), np.zeros((environment_steps, 1), np.float32)
-        run_network(synapses, constants, (experiment.seed, 0, 0), sample, observations, 33, spikes, currents, outputs)
+        run_network(
+            synapses,
+            constants,
+            (experiment.seed, 0, 0),
+            sample,
+            observations.astype(np.float32),
+            33,
+            spikes,
+            currents,
+            outputs,
+        )
         assert spikes.any()
         np.testing.assert_array_equal(recorded[:, sample], spikes)
 

@@ -239,7 +239,7 @@ def noisy_episode(task, random, steps=4):
     state, output, seen = task.open_state().values, np.ones(task.n_outputs, np.float32), []
     task.reset(state, random)
     for _ in range(steps):
-        observation = np.zeros(task.n_observations, np.float32)
+        observation = np.zeros(task.n_observations)
         task.observe(state, observation)
         again = np.zeros_like(observation)
         task.observe(state, again)
@@ -256,7 +256,7 @@ def test_noise_is_added_to_what_is_observed_and_to_nothing_else():
     for step, shown in enumerate(noisy_episode(noisy, random)):
         noise = np.empty(4)
         fill_normal(random[4] * 2.0**53, 0, 0, OBSERVATION_NOISE, float(step), noise)
-        np.testing.assert_array_equal(shown, (clean[step] + 0.3 * noise).astype(np.float32))
+        np.testing.assert_array_equal(shown, clean[step] + 0.3 * noise)
 
 
 def test_noise_on_observations_is_normal_and_new_at_every_step():
@@ -388,7 +388,7 @@ def test_another_pole_of_mujoco_moves_as_a_model_written_so(tmp_path):
     gym = gymnasium.make("InvertedPendulum-v5", xml_file=str(tmp_path / "other.xml")).unwrapped
     body = {"pole_length": 2.0, "pole_radius": 0.5, "gravity": 0.5}
     task, random = get_task("inverted_pendulum_five", EnvironmentOptions(body=body)), np.random.default_rng(0)
-    opened, seen = task.open_state(), np.zeros(4, np.float32)
+    opened, seen = task.open_state(), np.zeros(4)
     task.reset(opened.values, random.random(task.random_size))
     gym.reset(seed=0)
     gym.set_state(opened.held[1].qpos, opened.held[1].qvel)
@@ -397,7 +397,7 @@ def test_another_pole_of_mujoco_moves_as_a_model_written_so(tmp_path):
         task.step(opened.values, output)
         observation = gym.step(np.array([1.5 * (int(output.argmax()) - 2)], np.float32))[0]
         task.observe(opened.values, seen)
-        np.testing.assert_array_equal(seen, observation.astype(np.float32))
+        np.testing.assert_array_equal(seen, observation)
 
 
 def test_noise_and_another_body_go_together():

@@ -73,7 +73,7 @@ class Twin:
         return [2 * x - 1 for x in self.scaled(observation)] if self.o.inputs == "scaled" else list(observation)
 
     def observation(self, state):
-        observation = np.zeros(self.task.n_observations, np.float32)
+        observation = np.zeros(self.task.n_observations)
         self.task.observe(state, observation)
         return observation.astype(float)
 

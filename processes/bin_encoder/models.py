@@ -20,7 +20,7 @@ from rsrp_lava.processes.population import EpisodeModel
 class BinEncoderModel(EpisodeModel):
     """Draws spikes at every substep."""
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float64)
     p_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
 

@@ -22,7 +22,7 @@ class EnvironmentModel(PopulationModel):
     """Steps every sample's episode with the task's own compiled functions."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float64)
     g_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.uint8)
     t_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.float64)
 
@@ -31,7 +31,7 @@ class EnvironmentModel(PopulationModel):
         self.task = self.parameters["task"]
         self.seed, generation = self.parameters["key"]
         self.states = np.zeros((self.total, self.task.state_size))
-        self.observations = np.zeros((self.total, self.parameters["n_inputs"]), np.float32)
+        self.observations = np.zeros((self.total, self.parameters["n_inputs"]))
         self.functions = (self.task.reset, self.task.observe, self.task.step)
         self._start(generation, self.parameters["playing"], 0)
 

@@ -27,7 +27,7 @@ class Environment(PopulationProcess):
     Ports (S samples in all)
     ------------------------
     a_in : float32, (S, n_outputs)      output of the network, from the last substep
-    s_out : float32, (S, n_inputs)      observations
+    s_out : float64, (S, n_inputs)      observations
     g_out : uint8, (S,)                 alive
     t_out : float64, (S, 3)             returns, environment steps, and how an episode is: PLAYING, OUT_OF_TIME or ENDED
     r_in : float64                      broadcast (processes/population.py)

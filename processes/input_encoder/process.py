@@ -6,26 +6,26 @@ from typing import Any
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 
+from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.processes.population import PopulationProcess
 
 
 class InputEncoder(PopulationProcess):
     """Standardises observations with the mean and deviation the broadcast carries, and sums what training samples saw.
 
-        x = (observation − mean) / std               at the first substep of an environment step
-        sums += (Σ x, Σ x²)                          in integer units (kernels/rollout.py), training samples only
+        z = (x − mean) / std of an observation x     at the first substep of an environment step (kernels/rollout.normalise)
+        sums += (1, x, x²)                           exactly (kernels/exact_sums.py), training samples only
 
     Ports
     -----
-    s_in : float32, (S, n_inputs);  s_out : float32, (S, n_inputs)
-    m_out : int64, (2, n_inputs)                     sums, in the learning phase
+    s_in : float64, (S, n_inputs);  s_out : float32, (S, n_inputs)
+    m_out : int64, (n_inputs, PLACES)                sums, in the learning phase
 
-    State: mean and 1 / std, float32, (n_inputs,), in the units of the observations; sums, int64, in 2^-20 standard
-    deviations (and their squares).
+    State: mean and 1 / std, float64, (n_inputs,), in the units of the observations; sums, int64.
     """
 
     def __init__(self, *, samples: int, evaluation: int, n_inputs: int, **parameters: Any) -> None:
         super().__init__(samples=samples, evaluation=evaluation, n_inputs=n_inputs, **parameters)
         self.s_in = InPort(shape=(samples + evaluation, n_inputs))
         self.s_out = OutPort(shape=(samples + evaluation, n_inputs))
-        self.m_out = OutPort(shape=(2, n_inputs))
+        self.m_out = OutPort(shape=(n_inputs, PLACES))

@@ -68,7 +68,7 @@ class NoiseSynapsesModel(LayerModel):
 class NoiseInputSynapsesModel(LayerModel):
     """From the observation."""
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
 
     def receive_signals(self) -> None:
         """The observation."""

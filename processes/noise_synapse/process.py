@@ -22,7 +22,7 @@ class NoiseSynapses(PopulationProcess):
 
     Ports (n_in sources, n_out targets)
     -----------------------------------
-    s_in : float64, (2, n_in)        activity of the sources; of `NoiseInputSynapses` float32, (1, n_in), the observation
+    s_in : float64, (2, n_in)        activity of the sources; of `NoiseInputSynapses` (1, n_in), the observation
     a_out : float64, (2, n_out)
     n_in : float64, (n_out,)         noise of the targets in this step
     d_in : float64, (2,)             Δ and Σ_k |ξ_k|² of the whole network in this step, from the readout

@@ -7,6 +7,7 @@ from typing import Any
 from lava.magma.core.process.ports.ports import InPort, OutPort
 
 from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.processes.population import Part, PopulationProcess, broadcast_size
 
 
@@ -24,7 +25,7 @@ class RewardBroadcaster(PopulationProcess):
     Ports
     -----
     t_in : float64, (S, 3)         returns, steps and how episodes are, from the environment
-    m_in : int64, (2, n_inputs)    sums of observations, from the encoder, if there is one
+    m_in : int64, (n_inputs, PLACES)    sums of observations, from the encoder, if there is one
     e_in : int64, (3,)             what integers lost, summed over all senders
     r_out : float64                broadcast, to everyone (processes/population.Told)
     p_in : int64                   new state of everything that learns, for the checkpoint (processes/population.Part)
@@ -37,7 +38,7 @@ class RewardBroadcaster(PopulationProcess):
     def __init__(self, *, samples: int, evaluation: int, n_inputs: int, parts: list[Part], **parameters: Any) -> None:
         super().__init__(samples=samples, evaluation=evaluation, n_inputs=n_inputs, parts=parts, **parameters)
         self.t_in = InPort(shape=(samples + evaluation, 3))
-        self.m_in = InPort(shape=(2, n_inputs))
+        self.m_in = InPort(shape=(n_inputs, PLACES))
         self.e_in = InPort(shape=(len(EVENTS),))
         self.r_out = OutPort(shape=(broadcast_size(samples, n_inputs),))
         self.p_in = InPort(shape=(parts[0].total,))

@@ -19,7 +19,7 @@ from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.mapping.layered import layered_constants
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, Network, ReleaseProbabilities
-from rsrp_lava.normaliser import Normaliser, Observations
+from rsrp_lava.normaliser import Normaliser, Observations, Scaling
 from rsrp_lava.tasks.data import DataSet
 from rsrp_lava.threads import Threads
 
@@ -199,7 +199,7 @@ class BatchEngine:
     def play(
         self,
         probabilities: ReleaseProbabilities,
-        normaliser: Normaliser,
+        normaliser: Scaling,
         generation: int,
         samples: int,
         deterministic: bool = False,

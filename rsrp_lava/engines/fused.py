@@ -12,11 +12,12 @@ import numpy as np
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
+from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.kernels.rollout import Synapses, Tally, play_episodes, specialise
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
-from rsrp_lava.normaliser import Normaliser, Observations
+from rsrp_lava.normaliser import Normaliser, Observations, Scaling
 from rsrp_lava.tasks import EpisodeTask
 from rsrp_lava.tasks.base import TaskState
 from rsrp_lava.threads import Threads
@@ -61,7 +62,7 @@ class FusedEngine:
     def play(
         self,
         probabilities: ReleaseProbabilities,
-        normaliser: Normaliser,
+        normaliser: Scaling,
         generation: int,
         samples: int,
         deterministic: bool = False,
@@ -71,23 +72,29 @@ class FusedEngine:
         if samples < 1:
             raise ExperimentError(f"samples: {samples} must be 1 or more; a population of none has no mean")
         arguments = self._arguments(probabilities, normaliser, generation, deterministic)
-        whole = self._tally(samples)
-        adding = threading.Lock()
+        returns, steps = np.zeros(samples), np.zeros(samples, np.int64)
+        tallies, free = list[Tally](), list[Tally]()  # one a thread: its sums go on from piece to piece
+        choosing = threading.Lock()
 
         def work(begin: int, end: int) -> None:
-            tally = self._tally(0)._replace(returns=whole.returns[begin:end], steps=whole.steps[begin:end])
+            with choosing:
+                if not free:
+                    free.append(self._tally(0, summed=not deterministic))
+                    tallies.append(free[0])
+                tally = free.pop()
             with self._task_state() as state:
-                play_episodes(self._functions, *arguments, state, (first + begin, first + end), tally)
-            with adding:
-                whole.observation_sums[:] += tally.observation_sums
-                whole.events[:] += tally.events
+                these = tally._replace(returns=returns[begin:end], steps=steps[begin:end])
+                play_episodes(self._functions, *arguments, state, (first + begin, first + end), these)
+            free.append(tally)
 
         self.threads.map_ranges(work, samples, self.task.samples_per_piece)
-        seen = Observations(int(whole.steps.sum()), whole.observation_sums)
-        return Outcome(whole.returns, whole.steps, seen, whole.events)
+        seen = Observations.none(self.task.n_observations)
+        if not deterministic:
+            seen = Observations.joined([Observations.of(tally.observation_sums) for tally in tallies])
+        return Outcome(returns, steps, seen, np.sum([tally.events for tally in tallies], axis=0))
 
-    def _tally(self, samples: int) -> Tally:
-        sums, events = np.zeros((2, self.task.n_observations), np.int64), np.zeros(len(EVENTS), np.int64)
+    def _tally(self, samples: int, summed: bool = True) -> Tally:
+        sums, events = np.zeros((self.task.n_observations * summed, PLACES), np.int64), np.zeros(len(EVENTS), np.int64)
         return Tally(np.zeros(samples), np.zeros(samples, np.int64), sums, events)
 
     @contextmanager
@@ -100,17 +107,15 @@ class FusedEngine:
             self._free_states.append(state)
 
     def _arguments(
-        self, probabilities: ReleaseProbabilities, normaliser: Normaliser, generation: int, deterministic: bool
+        self, probabilities: ReleaseProbabilities, normaliser: Scaling, generation: int, deterministic: bool
     ) -> tuple[Any, ...]:
         """What all pieces of one `play` share, in the order of `play_episodes`."""
         task = self.task
         sources = self.draw.sources(self.network.projections, probabilities, deterministic)
-        mean = normaliser.mean.astype(np.float32)
-        inverse_std = (1.0 / normaliser.std).astype(np.float32)
         episodes = 1 if deterministic else self._episodes
         sizes = (task.random_size, task.n_observations, task.n_outputs, task.max_steps, episodes, int(task.shared_starts))
         key = (self.seed, generation, EVALUATION if deterministic else 0)
-        return (Synapses(*sources), self._constants, mean, inverse_std, sizes, key)
+        return (Synapses(*sources), self._constants, normaliser.mean, normaliser.inverse_std, sizes, key)
 
     def close(self) -> None:
         """See `engines.protocol.Engine.close`."""

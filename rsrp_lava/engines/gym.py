@@ -12,12 +12,13 @@ import numpy as np
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import EngineError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
+from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.held import Held, hold
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, fill_start, fill_uniform
 from rsrp_lava.kernels.rollout import NetworkState, Synapses, Tally, act, allocate_state, draw_sample, start_episode
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
-from rsrp_lava.normaliser import Normaliser, Observations
+from rsrp_lava.normaliser import Normaliser, Observations, Scaling
 from rsrp_lava.tasks import GymTask
 from rsrp_lava.tasks.gym import Environment, EpisodeFault
 
@@ -28,7 +29,7 @@ class _Playing(NamedTuple):
     synapses: Synapses
     state: NetworkState
     tally: Tally
-    held: Held  #: for `act`: (state, constants, mean and 1 / standard deviation of observations as float32, tally)
+    held: Held  #: for `act`: (state, constants, mean and 1 / standard deviation of observations, tally)
 
 
 class GymEngine:
@@ -50,7 +51,7 @@ class GymEngine:
         """See `engines.protocol.Engine.prepare`."""
         frozen = {p.name: np.zeros((p.n_pre, p.n_post), bool) for p in self.network.projections if not p.plastic}
         half = self.network.initial_probabilities(frozen)
-        observation = np.zeros(self.task.n_observations, np.float32)
+        observation = np.zeros(self.task.n_observations)
         for deterministic in (False, True):  # they differ in type where a shift register draws
             playing = self._open(half, Normaliser.start(self.task.n_observations), deterministic)
             for potentials, _ in self._start(playing, (self.seed, 0, 0), 0, 1):
@@ -60,7 +61,7 @@ class GymEngine:
     def play(
         self,
         probabilities: ReleaseProbabilities,
-        normaliser: Normaliser,
+        normaliser: Scaling,
         generation: int,
         samples: int,
         deterministic: bool = False,
@@ -90,16 +91,19 @@ class GymEngine:
                 returns[k] = np.nan
                 faults[fault.kind] += 1
                 self.close()  # what is left of it may be broken
-        sums, events = playing.tally.observation_sums, playing.tally.events
-        return Outcome(returns, steps, Observations(int(steps.sum()), sums), events, faults=faults)
+        seen = (
+            Observations.none(self.task.n_observations) if deterministic else Observations.of(playing.tally.observation_sums)
+        )
+        return Outcome(returns, steps, seen, playing.tally.events, faults=faults)
 
-    def _open(self, probabilities: ReleaseProbabilities, normaliser: Normaliser, deterministic: bool) -> _Playing:
+    def _open(self, probabilities: ReleaseProbabilities, normaliser: Scaling, deterministic: bool) -> _Playing:
         synapses = Synapses(*self._draw.sources(self.network.projections, probabilities, deterministic))
         d = self.task.n_observations
-        state = allocate_state(synapses, self._constants, self.task.n_outputs)
-        tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((2, d), np.int64), np.zeros(len(EVENTS), np.int64))
-        scaling = (normaliser.mean.astype(np.float32), (1.0 / normaliser.std).astype(np.float32))
-        return _Playing(synapses, state, tally, hold((state, self._constants, *scaling, tally)))
+        state = allocate_state(synapses, self._constants, d, self.task.n_outputs)
+        sums, events = np.zeros((0 if deterministic else d, PLACES), np.int64), np.zeros(len(EVENTS), np.int64)
+        tally = Tally(np.zeros(0), np.zeros(0, np.int64), sums, events)
+        held = hold((state, self._constants, normaliser.mean, normaliser.inverse_std, tally))
+        return _Playing(synapses, state, tally, held)
 
     def _start(
         self, playing: _Playing, key: tuple[int, int, int], sample: int, episodes: int

@@ -21,7 +21,7 @@ from rsrp_lava.errors import EngineError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learning.rsrp import Update
 from rsrp_lava.network import ReleaseProbabilities
-from rsrp_lava.normaliser import Normaliser, Observations
+from rsrp_lava.normaliser import Normaliser, Observations, Scaling
 from rsrp_lava.rules.base import Memory, Played, WeightRule
 from rsrp_lava.rules.episodes import EpisodeRule
 
@@ -107,7 +107,7 @@ class LavaEngine(LavaGraph):
     def play(
         self,
         probabilities: ReleaseProbabilities,
-        normaliser: Normaliser,
+        normaliser: Scaling,
         generation: int,
         samples: int,
         deterministic: bool = False,
@@ -121,13 +121,12 @@ class LavaEngine(LavaGraph):
         n = self.experiment.population
         if deterministic:
             return Outcome(returns[n:], steps[n:], Observations.none(self.network.n_observed), events)
-        return Outcome(returns[:n], steps[:n], Observations(int(steps[:n].sum()), sums), events)
+        return Outcome(returns[:n], steps[:n], Observations.of(sums), events)
 
     def learn(self, generation: int, normaliser: Normaliser, previous_mean: float) -> dict[str, Update]:
         """Let the graph learn and go on with `generation`; returns what every plastic projection has become."""
-        mean, inverse_std = normaliser.mean.astype(np.float32), (1.0 / normaliser.std).astype(np.float32)
         playing = generation < self.experiment.generations
-        self._send(Order(generation, playing, previous_mean, mean, inverse_std))
+        self._send(Order(generation, playing, previous_mean, normaliser.mean, normaliser.inverse_std))
         self._played = None
         _, states = self._receive()
         rule = self.experiment.build_rule()

@@ -15,6 +15,7 @@ import numpy as np
 from rsrp_lava.engines.lava_messages import GraphStart, pack_update
 from rsrp_lava.kernels import population
 from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.population import state_array
 from rsrp_lava.kernels.rollout import specialise
@@ -139,7 +140,7 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
     environment = Environment(
         label="environment", task=task, n_outputs=task.n_outputs, key=key, playing=start.playing, **shared
     )
-    scaling = (start.normaliser.mean.astype(np.float32), (1.0 / start.normaliser.std).astype(np.float32))
+    scaling = (start.normaliser.mean, start.normaliser.inverse_std)
     encoder = InputEncoder(label="input encoder", normaliser=scaling, **shared)
     input_ = projection(InputSynapses, "input", task.n_observations, 64 * words)
     recurrent = projection(RecurrentSynapses, "recurrent", words, 64 * words)
@@ -179,7 +180,7 @@ def compile_environment(task: EpisodeTask) -> None:
     """Those of the environment."""
     none, functions = 0, (task.reset, task.observe, task.step)
     alive, states = np.zeros(none, np.uint8), np.zeros((none, task.state_size))
-    observations, outputs = (np.zeros((none, n), np.float32) for n in (task.n_observations, task.n_outputs))
+    observations, outputs = np.zeros((none, task.n_observations)), np.zeros((none, task.n_outputs), np.float32)
     counts = (np.zeros(none), np.zeros(none, np.int64), np.zeros(none, np.uint8))
     specialise(population.reset_population, functions, 0, 0, 0, 0, task.shared_starts, states, task.random_size)
     specialise(population.observe_population, functions, states, alive, observations)
@@ -195,9 +196,9 @@ def compile_kernels(start: GraphStart) -> None:
     alive, events = np.zeros(none, np.uint8), np.zeros(len(EVENTS), np.int64)
     lanes = state_array(constants.lif, 64 * words)[None, :][:none]
     spikes, rows = np.zeros((none, words), np.uint64), np.zeros((none, words), np.uint64)
-    observations, outputs = (np.zeros((none, n), np.float32) for n in (task.n_observations, task.n_outputs))
+    observations, outputs = np.zeros((none, task.n_observations)), np.zeros((none, task.n_outputs), np.float32)
     delivered = np.zeros((none, 64 * words), np.int16)
-    scale = np.zeros(task.n_observations, np.float32)
+    z, scale = np.zeros((none, task.n_observations), np.float32), np.zeros(task.n_observations)
     traces = state_array(constants.readout, task.n_outputs)[None, :][:none]
     counts = np.zeros(traces.shape, np.int32)
     for dtype in (np.uint64, lanes.dtype.type, traces.dtype.type):
@@ -206,13 +207,13 @@ def compile_kernels(start: GraphStart) -> None:
     population.draw_population(start.experiment.build_draw().source(synapse, half), 0, 0, 0, rows)
     population.draw_population(np.zeros((1, words), np.uint64), 0, 0, 0, rows)
     population.start_membranes(constants.lif, 0, 0, 0, 1, lanes)
-    population.drive_population(constants.input, observations, rows, alive, lanes, events)
+    population.drive_population(constants.input, z, rows, alive, lanes, events)
     population.deliver_population(spikes, constants.excitatory, rows, alive, delivered)
     population.lif_population(constants.lif, lanes, lanes, lanes, delivered, alive, spikes, events)
     population.count_population(spikes, constants.excitatory, rows, task.n_outputs, alive, counts)
     population.integrate_population(constants.readout, counts, alive, traces, events)
     population.output_population(constants.readout, traces, outputs)
-    population.normalise_population(observations, scale, scale, alive, np.zeros((2, task.n_observations), np.int64))
+    population.normalise_population(observations, scale, scale, alive, z, np.zeros((none, PLACES), np.int64))
     compile_environment(task)
     two_samples = Broadcast(np.array([-1, 1], np.int32), 0.5)
     stored_credit(np.full((1, 1), 0.5, np.float32), two_samples, 4, np.zeros((2, 1), np.uint64))

@@ -34,8 +34,8 @@ class Order:
     generation: int
     playing: bool
     previous_mean: float
-    mean: np.ndarray  #: float32, of the observations
-    inverse_std: np.ndarray  #: float32
+    mean: np.ndarray  #: float64, of the observations
+    inverse_std: np.ndarray  #: float64
 
 
 @dataclass(frozen=True)

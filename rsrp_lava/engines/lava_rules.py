@@ -297,7 +297,7 @@ def _compile_r_stdp(rule: RStdp) -> None:
         np.zeros((n_actions, n_actions)),
         np.zeros(n),
     )
-    key, active, observation = (0, 0, 0), np.zeros(n, np.int64), np.zeros(n, np.float32)
+    key, active, observation = (0, 0, 0), np.zeros(n, np.int64), np.zeros(n)
     r_stdp.standardisation_alone(coding, np.ones((3, n)), numbers, np.ones(n))
     r_stdp.note_alone(observation, np.zeros((3, n)))
     r_stdp.encode_alone(observation, numbers, np.ones(n), coding.edges, active)

@@ -1,4 +1,4 @@
-"""A worker's outcome in few bytes: 16 a sample, and the sums of its observations."""
+"""A worker's outcome in few bytes: 16 a sample, and the exact sums of its observations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from rsrp_lava.normaliser import Observations
 
 def pack(outcome: Outcome, deterministic: bool) -> bytes:
     """The length of a header and the header (JSON), returns, steps, sums. Those of an evaluation are not asked for."""
-    sums = b"" if deterministic else zlib.compress(_planes(outcome.observations.sums), 6)
+    sums = b"" if deterministic else zlib.compress(_planes(outcome.observations.digits), 6)
     header = {
         "samples": len(outcome.returns),
-        "observed": outcome.observations.sums.shape[1],
+        "observed": outcome.observations.digits.shape[1],
+        "places": outcome.observations.places.tolist(),
         "events": outcome.events.tolist(),
         "faults": dict(outcome.faults),
     }
@@ -37,8 +38,8 @@ def unpack(packed: bytes) -> Outcome:
     seen = Observations.none(header["observed"])
     if sums:
         planes = np.frombuffer(zlib.decompress(sums), np.uint8).reshape(8, -1)
-        values = np.ascontiguousarray(planes.T).view("<i8").reshape(2, -1)
-        seen = Observations(int(steps.sum()), values.astype(np.int64))
+        digits = np.ascontiguousarray(planes.T).view("<i8").reshape(-1, header["observed"])
+        seen = Observations(np.array(header["places"], np.int64), digits.astype(np.int64))
     events = np.array(header["events"], np.int64)
     return Outcome(returns, steps, seen, events, faults=header["faults"], traffic_bytes=len(packed))
 

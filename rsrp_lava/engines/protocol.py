@@ -12,7 +12,7 @@ import numpy as np
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update
 from rsrp_lava.network import LayeredNetwork, Network, ReleaseProbabilities
-from rsrp_lava.normaliser import Normaliser, Observations
+from rsrp_lava.normaliser import Normaliser, Observations, Scaling
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Outcome:
         return cls(
             np.concatenate([part.returns for part in parts]),
             np.concatenate([part.steps for part in parts]),
-            Observations(sum(part.count for part in seen), np.sum([part.sums for part in seen], axis=0)),
+            Observations.joined(seen),
             np.sum([part.events for part in parts], axis=0),
             faults=faults,
             traffic_bytes=sum(part.traffic_bytes for part in parts),
@@ -92,7 +92,7 @@ class Engine(Protocol):
     def play(
         self,
         probabilities: ReleaseProbabilities,
-        normaliser: Normaliser,
+        normaliser: Scaling,
         generation: int,
         samples: int,
         deterministic: bool = False,

@@ -18,7 +18,7 @@ from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import EngineError, Interrupted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.network import ReleaseProbabilities
-from rsrp_lava.normaliser import Normaliser
+from rsrp_lava.normaliser import Scaling
 
 #: Seconds between two looks at what else may have happened while no answer comes.
 _LOOK_S = 0.2
@@ -31,13 +31,13 @@ class Weights:
     """What workers need to know of a generation, once."""
 
     probabilities: ReleaseProbabilities
-    normaliser: Normaliser
+    normaliser: Scaling
 
     def same_as(self, other: Weights | None) -> bool:
         """The same arrays (not only equal ones)."""
         return (
             other is not None
-            and self.normaliser is other.normaliser
+            and self.normaliser.mean is other.normaliser.mean
             and all(self.probabilities[name] is other.probabilities.get(name) for name in self.probabilities)
         )
 
@@ -130,14 +130,14 @@ class ShardedEngine:
     def play(
         self,
         probabilities: ReleaseProbabilities,
-        normaliser: Normaliser,
+        normaliser: Scaling,
         generation: int,
         samples: int,
         deterministic: bool = False,
         first: int = 0,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`. Raises `EngineError` if a sample cannot be played."""
-        weights = Weights(dict(probabilities), normaliser)
+        weights = Weights(dict(probabilities), normaliser.scaling)
         if self._weights is None or not weights.same_as(self._weights):
             self._weights = weights
         order = Order(self._weights, generation, deterministic)

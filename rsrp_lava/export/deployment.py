@@ -42,8 +42,8 @@ class Deployment:
     release: str  #: one of RELEASE_MODES
     synapses: tuple[dict[str, np.ndarray], ...]  #: of each network: int64, shape (n_pre, n_post), by projection
     constants: NetworkConstants  #: for `kernels.deployed.play_deployed`
-    mean: np.ndarray  #: float32, shape (n_inputs,): of the observations
-    inverse_std: np.ndarray  #: float32, same shape
+    mean: np.ndarray  #: float64, shape (n_inputs,): of the observations
+    inverse_std: np.ndarray  #: float64, same shape
     weight_unit: int  #: recurrent mantissa of a synapse that counts once (1 in floating point)
     readout_unit: int
     provenance: dict[str, Any]
@@ -114,8 +114,8 @@ def build_deployment(
         release,
         tuple(networks),
         constants,
-        mean.astype(np.float32),
-        inverse_std.astype(np.float32),
+        mean.astype(np.float64),
+        inverse_std.astype(np.float64),
         weight_unit,
         readout_unit,
         dict(provenance or {}),

@@ -84,7 +84,7 @@ def run_folder(
     Parameters
     ----------
     states : float64, shape (episodes, state_size): of the task
-    observations : float32, shape (episodes, n_observations): in these states
+    observations : float64, shape (episodes, n_observations): in these states
     potentials : int64, shape (episodes, K, n_neurons)
 
     Raises `EngineError` with the script's last words if it fails.

@@ -64,7 +64,7 @@ class NirPlayer:
 def play_graph(player: NirPlayer, task: EpisodeTask, state: np.ndarray, uniform: np.ndarray) -> tuple[float, np.ndarray]:
     """One episode from a task state and initial potentials: (return, spikes: bool, shape (simulation steps, neurons))."""
     player.start(uniform.ravel())
-    state, observation = state.copy(), np.zeros(task.n_observations, np.float32)
+    state, observation = state.copy(), np.zeros(task.n_observations)
     earned, ended, trains = 0.0, False, list[np.ndarray]()
     while len(trains) < task.max_steps and not ended:
         task.observe(state, observation)
@@ -99,9 +99,17 @@ def input_stream(graph: nir.NIRGraph, observations: np.ndarray) -> np.ndarray:
 
 
 def standardise(metadata: dict[str, Any], observation: np.ndarray) -> np.ndarray:
-    """(x − mean) / std in float32, along the last axis."""
+    """(x − mean) / std within ± largest_z, along the last axis, as float32.
+
+    Where mean and deviation are still 0 and 1, what is beyond is 0.
+
+    Files of earlier versions have no limit, and mean and deviation in float32, in which they are then subtracted.
+    """
     normaliser = metadata["normaliser"]
-    return (observation.astype(np.float32) - normaliser["mean"]) * normaliser["inverse_std"]
+    mean, inverse_std, limit = normaliser["mean"], normaliser["inverse_std"], float(normaliser.get("largest_z", np.inf))
+    z = (observation.astype(mean.dtype) - mean) * inverse_std
+    unknown = (mean == 0) & (inverse_std == 1) & (abs(z) > limit)
+    return np.where(unknown, 0, np.clip(z, -limit, limit)).astype(np.float32)
 
 
 def read_nir(path: str | Path) -> nir.NIRGraph:

@@ -15,6 +15,7 @@ import numpy as np
 from rsrp_lava.errors import MappingError
 from rsrp_lava.export.deployment import Deployment
 from rsrp_lava.kernels.arithmetic import LARGEST_INPUT
+from rsrp_lava.kernels.running import LARGEST_Z
 from rsrp_lava.mapping.quantise import readout_neuron
 from rsrp_lava.tasks import EpisodeTask
 
@@ -53,6 +54,7 @@ def arrays_of(deployment: Deployment, task: EpisodeTask) -> dict[str, np.ndarray
         "readout": (sign * stacked["readout"] * deployment.readout_unit).astype(np.int32),
         "mean": deployment.mean,
         "inverse_std": deployment.inverse_std,
+        "largest_z": LARGEST_Z,
         "substeps": deployment.constants.substeps,
         "readout_delay": deployment.constants.readout_delay,
         "largest_input": LARGEST_INPUT,
@@ -141,7 +143,11 @@ class ArrayPlayer:
     def see(self, observation: np.ndarray) -> None:
         """Input current of the next environment step."""
         a = self.a
-        z = (observation.astype(np.float32) - a["mean"]) * a["inverse_std"]
+        # In float64 and within ± largest_z; files of earlier versions have float32 numbers and no limit.
+        z = (observation.astype(a["mean"].dtype) - a["mean"]) * a["inverse_std"]
+        limit = a.get("largest_z", np.inf)
+        unknown = (a["mean"] == 0) & (a["inverse_std"] == 1) & (abs(z) > limit)
+        z = np.where(unknown, 0, np.clip(z, -limit, limit)).astype(np.float32)
         if not self.integer:
             total = np.zeros((self.networks, self.n), np.float32)
             for row, x in zip(a["input"].transpose(1, 0, 2), np.concatenate([z, -z]), strict=True):
@@ -238,7 +244,7 @@ def play_arrays(
     """One episode from a task state and initial potentials: (return, spikes: bool, shape (simulation steps, K · n))."""
     player = ArrayPlayer(arrays)
     player.start(uniform)
-    state, observation = state.copy(), np.zeros(task.n_observations, np.float32)
+    state, observation = state.copy(), np.zeros(task.n_observations)
     earned, trains, ended = 0.0, [], False
     for _ in range(task.max_steps):
         task.observe(state, observation)

@@ -124,7 +124,7 @@ def _lava(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[An
     limit = deployment.constants.lif.v_limit
     potentials = np.clip(exact, -limit, limit).astype(np.int64)
     states = np.array([state for state, _ in starts])
-    observations = np.zeros((len(states), task.n_observations), np.float32)
+    observations = np.zeros((len(states), task.n_observations))
     for state, observation in zip(states, observations, strict=True):
         task.observe(state, observation)
     for result, spikes in run_folder(path, states, observations, potentials):

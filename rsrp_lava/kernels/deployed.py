@@ -66,7 +66,7 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts
     ----------
     task : (reset, observe, step), compiled functions (rollout.py)
     planes : Planes;  constants : NetworkConstants
-    mean, inverse_std : float32, shape (d_in,)
+    mean, inverse_std : float64, shape (d_in,)
     sizes : (state_size, random_size, d_in, n_out, max_steps)
     key : (seed, generation, phase)
     starts : float64, shape (episodes, state_size): the task's states at the start; (0, state_size): as it draws them
@@ -92,8 +92,8 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts
     for k in range(networks):
         fill_uniform(seed, generation, k * NETWORK_STRIDE + episode, MEMBRANE + phase, potentials)
         start_potentials(constants.lif, potentials, v[k * lanes : (k + 1) * lanes])
-    task_state, observation = np.zeros(sizes[0]), np.zeros(sizes[2], np.float32)
-    output, sums = np.zeros(sizes[3], np.float32), np.zeros((2, sizes[2]), np.int64)
+    task_state, observation, z = np.zeros(sizes[0]), np.zeros(sizes[2]), np.zeros(sizes[2], np.float32)
+    output, not_summed = np.zeros(sizes[3], np.float32), np.zeros((0, 0), np.int64)
     fill_uniform(seed, generation, episode, TASK + phase, random)
     if starts.shape[0] > 0:
         copy(starts[episode], task_state)
@@ -102,9 +102,9 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts
     earned, steps, ended, row, n_spikes = 0.0, np.int64(0), False, 0, 0
     while steps < sizes[4] and not ended:
         observe(task_state, observation)
-        normalise(observation, mean, inverse_std, sums)
+        normalise(observation, mean, inverse_std, z, not_summed)
         for k in range(networks):
-            input_drive(constants.input, observation, planes.input[k], drive[k * lanes : (k + 1) * lanes], events)
+            input_drive(constants.input, z, planes.input[k], drive[k * lanes : (k + 1) * lanes], events)
         for _ in range(constants.substeps):
             if constants.readout_delay:
                 _advance_readout(planes, constants, spikes, counts, trace, sizes[3], events)

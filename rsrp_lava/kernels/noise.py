@@ -112,7 +112,7 @@ teach_alone = kernel(teach.py_func)
 
 @kernel
 def start_signals(observation, scale, s):
-    """s (2, n_in): the observation (float32, shape (n_in,)) times its scale, for both networks."""
+    """s (2, n_in): the observation (float64, shape (n_in,)) times its scale, for both networks."""
     for i in range(observation.shape[0]):
         s[0, i] = s[1, i] = scale[i] * observation[i]
 

@@ -61,7 +61,7 @@ def score_pictures(sources, constants, table, labels, kind, key, samples, releas
     released_sums(table, released[0].reshape(-1), sums)
     scores, of_picture, potentials = np.empty((n_out, batch), np.float32), np.empty(n, np.int32), np.empty(n)
     for k in range(last - first):
-        state = new_state(constants, n_out, released[0][k], released[1][k], released[2][k])
+        state = new_state(constants, 0, n_out, released[0][k], released[1][k], released[2][k])
         fill_uniform(key[0], key[1], first + k, MEMBRANE, potentials)
         for b in range(batch):
             for j in range(n):
@@ -82,7 +82,7 @@ def show_pictures(sources, constants, table, key, first, released, scores, event
     _draw(sources, key, 0, released, 0)
     sums = np.empty((n, pictures), np.int32)
     released_sums(table, released[0].reshape(-1), sums)
-    state = new_state(constants, n_out, released[0][0], released[1][0], released[2][0])
+    state = new_state(constants, 0, n_out, released[0][0], released[1][0], released[2][0])
     of_picture, potentials = np.empty(n, np.int32), np.empty(n)
     for b in range(pictures):
         for j in range(n):

@@ -99,11 +99,11 @@ def output_population(readout, trace, output):
 
 
 @kernel
-def normalise_population(observations, mean, inverse_std, alive, sums):
-    """Standardise the observations of samples that play, in place, and add them to the integer sums (rollout.normalise)."""
+def normalise_population(observations, mean, inverse_std, alive, z, sums):
+    """Standardise the observations of samples that play into z[i] (float32), and sum them exactly (rollout.normalise)."""
     for sample in range(alive.shape[0]):
         if alive[sample]:
-            normalise(observations[sample], mean, inverse_std, sums)
+            normalise(observations[sample], mean, inverse_std, z[sample], sums)
 
 
 @kernel
@@ -117,7 +117,7 @@ def reset_population(task, seed, generation, phase, first, shared, states, rando
 
 @kernel
 def observe_population(task, states, alive, observations):
-    """observations[i] (float32) of every sample that plays."""
+    """observations[i] (float64) of every sample that plays."""
     for sample in range(alive.shape[0]):
         if alive[sample]:
             task[1](states[sample], observations[sample])

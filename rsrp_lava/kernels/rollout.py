@@ -21,24 +21,20 @@ from .arithmetic import (
     state_zeros,
 )
 from .compiling import kernel
+from .exact_sums import PLACES, add_exactly
 from .generators import count_words
 from .lanes import aligned_zeros, popcount, sum_rows
 from .random_bits import EVALUATION, MEMBRANE, RELEASE, fill_start, fill_uniform
 from .release import draw_release
+from .running import standardised
 
 # Function pointers have been stable for years; Numba still announces them as experimental at every call from a new thread.
 warnings.filterwarnings("ignore", message="First-class function type", category=NumbaExperimentalFeatureWarning)
 
 #: Compiled signatures of a task's three functions, called through pointers (3 ns an environment step).
 RESET_SIGNATURE = types.void(types.float64[::1], types.float64[::1])
-OBSERVE_SIGNATURE = types.void(types.float64[::1], types.float32[::1])
+OBSERVE_SIGNATURE = types.void(types.float64[::1], types.float64[::1])
 STEP_SIGNATURE = types.Tuple((types.float64, types.boolean))(types.float64[::1], types.float32[::1])
-
-#: Observations are summed as integers of 2^-20 standard deviations, so that totals do not depend on the order of samples.
-STATISTIC_UNIT = 2.0**-20
-#: … and are clipped to ± this many standard deviations first, so that 2^31 of their squares fit in 63 bits.
-STATISTIC_LIMIT = 64.0
-
 
 #: One thread at a time specialises; what was compiled lives as long as the twin that compiled it.
 _SPECIALISING, _TWINS = threading.Lock(), list[Any]()
@@ -63,6 +59,7 @@ class NetworkState(NamedTuple):
     counts: np.ndarray  #: int32, shape (readout lanes,): the same for the readout
     trace: np.ndarray  #: shape (readout lanes,): filtered spike rate of each output (floating point: spikes/ms)
     output: np.ndarray  #: float32, shape (n_out,)
+    z: np.ndarray  #: float32, shape (d_in,): the standardised observation
     input_rows: np.ndarray  #: uint64, released input synapses
     recurrent_rows: np.ndarray  #: uint64
     readout_rows: np.ndarray  #: uint64
@@ -73,12 +70,12 @@ class Tally(NamedTuple):
 
     returns: np.ndarray  #: float64, shape (samples,)
     steps: np.ndarray  #: int64, shape (samples,)
-    observation_sums: np.ndarray  #: int64, shape (2, d_in): Σ z and Σ z² in STATISTIC_UNIT
+    observation_sums: np.ndarray  #: int64, shape (d_in, exact_sums.PLACES); (0, PLACES): observations are not summed
     events: np.ndarray  #: int64, shape (3,): what integers lost (kernels/arithmetic.py)
 
 
 @njit(nogil=True)
-def new_state(constants, n_out, input_rows, recurrent_rows, readout_rows):
+def new_state(constants, n_in, n_out, input_rows, recurrent_rows, readout_rows):
     """A `NetworkState` of zeros with these synapses."""
     words = constants.excitatory.shape[0]
     return NetworkState(
@@ -90,6 +87,7 @@ def new_state(constants, n_out, input_rows, recurrent_rows, readout_rows):
         aligned_zeros(readout_lanes(constants.readout, n_out), np.int32),
         state_zeros(constants.lif, readout_lanes(constants.readout, n_out)),
         np.zeros(n_out, np.float32),
+        np.zeros(n_in, np.float32),
         input_rows,
         recurrent_rows,
         readout_rows,
@@ -97,10 +95,11 @@ def new_state(constants, n_out, input_rows, recurrent_rows, readout_rows):
 
 
 @kernel
-def allocate_state(synapses, constants, n_out):
+def allocate_state(synapses, constants, n_in, n_out):
     """A `NetworkState` of zeros, with room for its synapses."""
     return new_state(
         constants,
+        n_in,
         n_out,
         aligned_zeros(count_words(synapses.input), np.uint64),
         aligned_zeros(count_words(synapses.recurrent), np.uint64),
@@ -171,21 +170,26 @@ def advance_readout(state, constants, events):
 
 
 @njit(nogil=True)
-def normalise(observation, mean, inverse_std, sums):
-    """Standardise an observation in place, z = (x − mean) / std, and add z and z² to the integer sums."""
+def normalise(observation, mean, inverse_std, z, sums):
+    """Standardise an observation x (running.standardised), and add x and x² to the exact sums.
+
+    observation, mean, inverse_std : float64, shape (d_in,);  z : float32, same shape, written
+    sums : of `Tally`
+    """
     for d in range(observation.shape[0]):
-        z = (observation[d] - mean[d]) * inverse_std[d]
-        observation[d] = z
-        clipped = min(max(np.float64(z), -STATISTIC_LIMIT), STATISTIC_LIMIT)
-        sums[0, d] += np.int64(np.rint(clipped / STATISTIC_UNIT))
-        sums[1, d] += np.int64(np.rint(clipped * clipped / STATISTIC_UNIT))
+        z[d] = np.float32(standardised(observation[d], mean[d], inverse_std[d]))
+    if sums.shape[0] > 0:
+        bits, flat, place = observation.view(np.int64), sums.reshape(-1), np.uint64(0)
+        for d in range(observation.shape[0]):
+            add_exactly(bits[d], flat, place)
+            place += np.uint64(PLACES)
 
 
 @njit(nogil=True)
 def sense_and_simulate(state, constants, observation, mean, inverse_std, tally):
-    """One environment step of the network: from an observation (normalised in place) to `state.output`."""
-    normalise(observation, mean, inverse_std, tally.observation_sums)
-    input_drive(constants.input, observation, state.input_rows, state.drive, tally.events)
+    """One environment step of the network: from an observation to `state.output`."""
+    normalise(observation, mean, inverse_std, state.z, tally.observation_sums)
+    input_drive(constants.input, state.z, state.input_rows, state.drive, tally.events)
     simulate(state, constants, tally.events)
 
 
@@ -211,7 +215,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task
     ----------
     task : (reset, observe, step), compiled functions of the signatures above
     synapses : Synapses;  constants : NetworkConstants
-    mean, inverse_std : float32, shape (d_in,)    observation normaliser
+    mean, inverse_std : float64, shape (d_in,)    of observations (normaliser.Scaling)
     sizes : (random_size, d_in, n_out, max_steps, episodes, shared starts)
     key : (seed, generation, phase)               phase: 0 or random_bits.EVALUATION
     task_state : float64, of the task, written
@@ -223,8 +227,8 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task
     n_random, n_neurons, episodes = sizes[0], constants.n_neurons, sizes[4]
     random = np.empty(episodes * n_random, np.float64)
     potentials = np.empty(episodes * n_neurons, np.float64)
-    observation = np.zeros(sizes[1], np.float32)
-    state = allocate_state(synapses, constants, sizes[2])
+    observation = np.zeros(sizes[1], np.float64)
+    state = allocate_state(synapses, constants, sizes[1], sizes[2])
     for sample in range(samples[0], samples[1]):
         draw_sample(state, synapses, key, sample)
         fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)

@@ -20,6 +20,8 @@ from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.run_folder import Checkpoint
 from rsrp_lava.threads import Threads
 
+_NORMALISER = "normaliser/"
+
 
 @dataclass
 class State:
@@ -51,9 +53,8 @@ class State:
         arrays = {f"release/{name}": rho for name, rho in self.probabilities.items()}
         for name, slots in self.optimizer.items():
             arrays |= {f"optimizer/{name}/{slot}": array for slot, array in slots.items()}
-        arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/variance": self.normaliser.variance}
+        arrays |= {_NORMALISER + name: array for name, array in self.normaliser.to_arrays().items()}
         numbers = {
-            "normaliser_count": self.normaliser.count,
             "previous_mean": self.previous_mean,
             "sampled_return": self.sampled_return,
             "env_steps": self.env_steps,
@@ -72,7 +73,10 @@ class State:
                 _, name, slot = key.split("/")
                 optimizer[name][slot] = array
         release = {key.removeprefix("release/"): rho for key, rho in arrays.items() if key.startswith("release/")}
-        normaliser = Normaliser(numbers.pop("normaliser_count"), arrays["normaliser/mean"], arrays["normaliser/variance"])
+        sums = {key.removeprefix(_NORMALISER): array for key, array in arrays.items() if key.startswith(_NORMALISER)}
+        if "normaliser_count" in numbers:  # an earlier version
+            sums["count"] = np.array(numbers.pop("normaliser_count"))
+        normaliser = Normaliser.from_arrays(sums)
         return cls(checkpoint.generation, release, optimizer, normaliser, **numbers)
 
 

@@ -26,7 +26,6 @@ the gradient, as Salimans et al. do.
 
 from __future__ import annotations
 
-import threading
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -34,6 +33,7 @@ from numba import njit
 from pydantic import Field
 
 from rsrp_lava.kernels.compiling import kernel
+from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.lanes import aligned_zeros, popcount
 from rsrp_lava.kernels.neurons import lif_step
 from rsrp_lava.kernels.normals import CHUNK, fill_normals
@@ -52,6 +52,7 @@ from rsrp_lava.threads import Threads
 _ADAM = OPTIMIZERS["adam"]
 #: Chunks of noise a thread sums over all pairs before it asks for more.
 _CHUNKS_PER_PIECE = 8
+_NORMALISER = "normaliser/"
 
 
 class EsOptions(RuleOptions):
@@ -161,7 +162,7 @@ def _play_episode(functions, state, network, scaling, sizes, key, sample, start,
     mean, inverse_std, sums = scaling
     seed, generation, phase = key
     random, potentials = np.empty(n_random), np.empty(network.n_neurons)
-    observation = np.zeros(n_observed, np.float32)
+    observation, z = np.zeros(n_observed), np.zeros(n_observed, np.float32)
     fill_uniform(seed, generation, sample, MEMBRANE + phase, potentials)
     fill_start(seed, generation, phase, start, False, random)
     for j in range(network.n_neurons):
@@ -173,8 +174,8 @@ def _play_episode(functions, state, network, scaling, sizes, key, sample, start,
     total, played, ended = 0.0, np.int64(0), False
     while played < max_steps and not ended:
         observe(task_state, observation)
-        normalise(observation, mean, inverse_std, sums)
-        _simulate(state, network, observation)
+        normalise(observation, mean, inverse_std, z, sums)
+        _simulate(state, network, z)
         reward, ended = step(task_state, state.output)
         total += reward
         played += 1
@@ -190,7 +191,7 @@ def play_pairs(functions, weights, network, scaling, sizes, key, noise_std, shar
     functions : (reset, observe, step) of the task, compiled;  task_state : float64, the task's
     weights : float32, flat: input, recurrent, readout
     network : NetworkConstants (kernels/arithmetic.py)
-    scaling : (mean, 1/standard deviation of observations (float32), their integer sums (int64, shape (2, d)), added to)
+    scaling : (mean, 1/standard deviation of observations, their exact sums, added to), as of rollout.normalise
     sizes : (random_size, n_observations, n_outputs, max_steps);  key : (seed, generation, 0)
     sharing : how many networks one after the other start alike
     returns, steps : float64 and int64, of these networks, written: W + σ ξ, then W − σ ξ of every pair
@@ -280,8 +281,10 @@ class Es(WeightRule):
         """See `rules.base.WeightRule.learn`."""
         played, seen = self._play(memory, generation, episodes, threads)
         self._update(memory, self.gradient(played.returns, generation, threads))
-        for name, new in _of_normaliser(_normaliser(memory).update(seen)).items():
-            memory[name][:] = new
+        normaliser = _normaliser(memory).update(seen)
+        for name in [name for name in memory if name.startswith(_NORMALISER)]:
+            del memory[name]  # also those of earlier versions
+        memory.update(_of_normaliser(normaliser))
         return Played(played.returns, played.steps, 1, size_of_weights(memory))
 
     def gradient(self, returns: np.ndarray, generation: int, threads: Threads) -> np.ndarray:
@@ -300,9 +303,10 @@ class Es(WeightRule):
     def evaluate(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """See `rules.base.WeightRule.evaluate`: the weights without perturbation."""
         returns, steps = np.zeros(episodes), np.zeros(episodes, np.int64)
+        arguments = self._arguments(memory, generation, EVALUATION)
 
         def work(first: int, last: int) -> None:
-            arguments, state = self._arguments(memory, generation, EVALUATION), self.task.open_state()
+            state = self.task.open_state()
             of_these = slice(first, last)
             play_unperturbed(self._functions, *arguments, state.values, (first, last), returns[of_these], steps[of_these])
 
@@ -312,18 +316,19 @@ class Es(WeightRule):
     def _play(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> tuple[Played, Observations]:
         """The perturbed networks' episodes, and what they observed."""
         returns, steps = np.zeros(episodes), np.zeros(episodes, np.int64)
-        sums, adding = np.zeros((2, self.task.n_observations), np.int64), threading.Lock()
+        weights, network, (mean, inverse_std, none), *rest = self._arguments(memory, generation, 0)
+        parts = list[Observations]()
 
         def work(first: int, last: int) -> None:
-            arguments, state = self._arguments(memory, generation, 0), self.task.open_state()
+            sums, state = np.zeros_like(none), self.task.open_state()
+            arguments = (weights, network, (mean, inverse_std, sums), *rest)
             of_these = slice(2 * first, 2 * last)
             played = (returns[of_these], steps[of_these])
             play_pairs(self._functions, *arguments, *self._exploring, state.values, (first, last), *played)
-            with adding:
-                sums[:] += arguments[2][2]
+            parts.append(Observations.of(sums))
 
         threads.map_ranges(work, episodes // 2, max(1, self.task.samples_per_piece // 2))
-        return Played(returns, steps), Observations(int(steps.sum()), sums)
+        return Played(returns, steps), Observations.joined(parts)
 
     def _update(self, memory: Memory, gradient: np.ndarray) -> None:
         """AdamW, in float64; weights are stored as float32."""
@@ -371,25 +376,19 @@ class Es(WeightRule):
         return (np.float32(self.options.noise_std), self._SHARING[self.options.starts])
 
     def _arguments(self, memory: Memory, generation: int, phase: int) -> tuple[Any, ...]:
-        """What both kernels begin with, after the task's functions; the sums of observations are new ones."""
+        """What both kernels begin with, after the task's functions; the sums of observations are zeros."""
         task, normaliser = self.task, _normaliser(memory)
-        scaling = (
-            normaliser.mean.astype(np.float32),
-            (1.0 / normaliser.std).astype(np.float32),
-            np.zeros((2, task.n_observations), np.int64),
-        )
+        summed = 0 if phase == EVALUATION else task.n_observations
+        scaling = (normaliser.mean, normaliser.inverse_std, np.zeros((summed, PLACES), np.int64))
         sizes = (task.random_size, task.n_observations, task.n_outputs, task.max_steps)
         return (self._flat(memory), self._constants, scaling, sizes, (self.problem.seed, generation, phase))
 
 
 def _of_normaliser(normaliser: Normaliser) -> Memory:
-    return {
-        "normaliser/count": np.array([normaliser.count]),
-        "normaliser/mean": normaliser.mean,
-        "normaliser/variance": normaliser.variance,
-    }
+    return {_NORMALISER + name: array for name, array in normaliser.to_arrays().items()}
 
 
 def _normaliser(memory: Memory) -> Normaliser:
-    """Inverse of `_of_normaliser`."""
-    return Normaliser(float(memory["normaliser/count"][0]), memory["normaliser/mean"], memory["normaliser/variance"])
+    """Inverse of `_of_normaliser`; also of memories of earlier versions."""
+    arrays = {name.removeprefix(_NORMALISER): array for name, array in memory.items() if name.startswith(_NORMALISER)}
+    return Normaliser.from_arrays(arrays)

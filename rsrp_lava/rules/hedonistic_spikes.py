@@ -40,15 +40,12 @@ from rsrp_lava.kernels.compiling import copy, kernel
 from rsrp_lava.kernels.exact_math import exponential, fill_normal
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, SPIKES, WEIGHTS, fill_start, fill_uniform, threefry
-from rsrp_lava.kernels.running import with_one_more
+from rsrp_lava.kernels.running import clipped, divisor, with_one_more
 from rsrp_lava.mapping.floating import floating_constants
 from rsrp_lava.network import Network
 from rsrp_lava.rules.base import Memory, Played, RuleOptions
 from rsrp_lava.rules.episodes import EpisodeRule
 from rsrp_lava.tasks.base import EpisodeTask, Task
-
-#: The least deviation an observation is divided by.
-_LEAST_DEVIATION = 1e-6
 
 
 class HedonisticOptions(RuleOptions):
@@ -235,20 +232,20 @@ def _act(synapses, neurons, network, constants, key, drawn, t, observation):
 
 
 @njit(nogil=True)
-def _standardise(observation, seen, learning):
-    """An observation in units of the running deviation, in place; `learning`: it is counted first.
+def _standardise(observation, seen, learning, z):
+    """z = an observation in units of the running deviation (kernels/running.py); `learning`: it is counted first.
 
-    seen : (count, mean, sum of squared deviations)
+    observation : float64;  seen : (count, mean, sum of squared deviations);  z : float32, written
     """
     count, mean, squares = seen
     if learning:
         count[0] += 1.0
     for d in range(observation.shape[0]):
-        x = np.float64(observation[d])
+        x = observation[d]
         if learning:
             mean[d], squares[d] = with_one_more(x, count[0], mean[d], squares[d])
         deviation = np.sqrt(squares[d] / max(count[0], 1.0))
-        observation[d] = np.float32((x - mean[d]) / max(deviation, _LEAST_DEVIATION))
+        z[d] = np.float32(clipped((x - mean[d]) / divisor(mean[d], deviation)))
 
 
 @njit(nogil=True)
@@ -285,7 +282,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     seed, generation = key
     returns, steps = played
     random, potentials = np.empty(n_random), np.empty(network.n_neurons)
-    observation = np.zeros(n_observed, np.float32)
+    observation, z = np.zeros(n_observed), np.zeros(n_observed, np.float32)
     synapses, neurons = (_new_synapses(q_inputs), _new_synapses(q_neurons)), _new_neurons(network, n_outputs)
     for episode in range(returns.shape[0]):
         fill_start(seed, generation, 0, episode, False, random)
@@ -295,8 +292,8 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
         total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
-            _standardise(observation, seen, True)
-            _act(synapses, neurons, network, rule, (seed, generation, episode, SPIKES), True, t, observation)
+            _standardise(observation, seen, True, z)
+            _act(synapses, neurons, network, rule, (seed, generation, episode, SPIKES), True, t, z)
             reward, ended = step(task_state, neurons.output)
             total += reward
             t += 1
@@ -317,7 +314,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     seed, generation = key
     returns, steps = played
     random, potentials = np.empty(n_random), np.empty(network.n_neurons)
-    observation = np.zeros(n_observed, np.float32)
+    observation, z = np.zeros(n_observed), np.zeros(n_observed, np.float32)
     synapses, neurons = (_new_synapses(q_inputs), _new_synapses(q_neurons)), _new_neurons(network, n_outputs)
     drawn = not rule.deterministic  # else a row's numbers stay 1/2
     for episode in range(returns.shape[0]):
@@ -329,8 +326,8 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
         total, t, ended = 0.0, np.int64(0), False
         while t < max_steps and not ended:
             observe(task_state, observation)
-            _standardise(observation, seen, False)
-            _act(synapses, neurons, network, rule, (seed, generation, sample, SPIKES + EVALUATION), drawn, t, observation)
+            _standardise(observation, seen, False, z)
+            _act(synapses, neurons, network, rule, (seed, generation, sample, SPIKES + EVALUATION), drawn, t, z)
             reward, ended = step(task_state, neurons.output)
             total += reward
             t += 1

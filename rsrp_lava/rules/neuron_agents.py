@@ -226,7 +226,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     seed, generation = key
     returns, steps = played
     n_units, n_modules = hidden_weights.shape[1], output_weights.shape[1]
-    random, observation, chosen = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, chosen = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     inputs, inputs_after = np.zeros(n_observed), np.zeros(n_observed)
     features, features_after, imaginary = np.zeros(critic.shape[0]), np.zeros(critic.shape[0]), np.zeros(critic.shape[0])
     trace, drawn, module_steps = np.zeros(critic.shape[0]), np.zeros(n_units + n_modules), np.zeros(n_modules)
@@ -273,7 +273,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     returns, steps = played
     n_units, n_modules = hidden_weights.shape[1], output_weights.shape[1]
-    random, observation, chosen = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, chosen = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     inputs, features, drawn = np.zeros(n_observed), np.zeros(n_observed), np.zeros(n_units + n_modules)
     hidden, output = (np.zeros(n_units), np.zeros(n_units)), (np.zeros(n_modules), np.zeros(n_modules))
     votes = np.zeros(n_actions, np.int64)

@@ -146,7 +146,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     n_units = n_observed
     for layer in range(len(weights)):
         n_units += weights[layer].shape[1]
-    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, output = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     x, noisy, noise, silence = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units - n_observed), np.zeros(0)
     errors, policy, factors = np.zeros(n_units - n_observed), np.zeros(n_actions), np.ones(len(weights))
     for episode in range(returns.shape[0]):
@@ -196,7 +196,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     n_units = n_observed
     for layer in range(len(weights)):
         n_units += weights[layer].shape[1]
-    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, output = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     x, silence = np.zeros(n_units), np.zeros(0)
     for episode in range(returns.shape[0]):
         fill_start(key[0], key[1], EVALUATION, first + episode, False, random)

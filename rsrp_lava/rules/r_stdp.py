@@ -236,7 +236,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     seed, generation = key
     returns, steps = played
-    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, output = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     cells = _cells(n_observed, hidden_weights.shape[0], hidden_weights.shape[1], weights.shape[1], n_actions)
     mean, deviation = np.zeros(n_observed), np.ones(n_observed)
     for episode in range(returns.shape[0]):
@@ -274,7 +274,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     seed, generation = key
     returns, steps = played
-    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, output = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     cells = _cells(n_observed, hidden_weights.shape[0], hidden_weights.shape[1], weights.shape[1], n_actions)
     mean, deviation = np.zeros(n_observed), np.ones(n_observed)
     standardisation(coding, seen, mean, deviation)

@@ -278,7 +278,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     seed, generation = key
     returns, steps = played
-    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, output = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     trace = _new_trace(weights, constants.substeps, max_steps + 1)
     noise, policy = np.empty(trace.sent.shape[1] * trace.sent.shape[2]), np.zeros(n_actions)
     for episode in range(returns.shape[0]):
@@ -311,7 +311,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     weights, observed = parts[0], parts[5]
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     returns, steps = played
-    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, output = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     trace = _new_trace(weights, constants.substeps, 1)
     noise = np.empty(trace.sent.shape[1] * trace.sent.shape[2])
     for episode in range(returns.shape[0]):

@@ -182,7 +182,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     inference, critic_options, which, average_rate, reward_baseline, entropy, by_spikes, batch = constants
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     returns, lengths = played
-    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, output = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     work, n_units = room(circuits, inference), circuits.bias.shape[0]
     inputs, rates, errors = np.zeros((_STEPS, n_observed)), np.zeros((_STEPS, n_units)), np.zeros((_STEPS, n_units))
     rewards, surprise = np.zeros(_STEPS), np.zeros(_STEPS)
@@ -233,7 +233,7 @@ def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, 
     circuits, scale, inference = parts[0], parts[5], constants[0]
     n_random, n_observed, n_outputs, _, max_steps = task_sizes
     returns, lengths = played
-    random, observation, output = np.empty(n_random), np.zeros(n_observed, np.float32), np.zeros(n_outputs, np.float32)
+    random, observation, output = np.empty(n_random), np.zeros(n_observed), np.zeros(n_outputs, np.float32)
     work, inputs, rates = room(circuits, inference), np.zeros(n_observed), np.zeros(circuits.bias.shape[0])
     for episode in range(returns.shape[0]):
         fill_start(key[0], key[1], EVALUATION, first + episode, False, random)

@@ -39,7 +39,9 @@ class Episode:
     def bias(self):
         """Input current of every neuron: bias mantissas, int, shape (networks · neurons,)."""
         a = self.arrays
-        z = (self.observation.astype(np.float32) - a["mean"]) * a["inverse_std"]
+        z = (self.observation.astype(np.float64) - a["mean"]) * a["inverse_std"]
+        unknown = (a["mean"] == 0) & (a["inverse_std"] == 1) & (abs(z) > a["largest_z"])  # before anything was learned
+        z = np.where(unknown, 0, np.clip(z, -a["largest_z"], a["largest_z"])).astype(np.float32)
         x = np.rint(np.clip(z * a["per_unit"], -a["largest_input"], a["largest_input"])).astype(np.int64)
         total = np.concatenate([x, -x]) @ a["input"].astype(np.int64) >> int(a["fraction_bits"])
         return np.clip(total, -int(a["bias_limit"]), int(a["bias_limit"])).ravel()
