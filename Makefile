@@ -16,7 +16,7 @@ demo: $(READY) ## train a spiking network on CartPole
 test: $(READY) ## run the tests (TEST_ARGS="-m slow": the long learning runs)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)
 
-bench: $(READY) ## measure speed and memory against plain NumPy and stock Lava
+bench: $(READY) ## measure speed and memory against plain NumPy, JAX (extra jax) and stock Lava
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 # Types are checked on the installed wheel: static tools cannot follow the package-dir mapping in the source tree.

@@ -16,7 +16,7 @@ print(json.dumps({"peak": peak, "synapses": sum(rho.size for rho in result.proba
 """
 
 
-def paper_scale() -> Iterator[tuple[str, ...]]:
+def paper_scale(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     """Three generations with 10,240 samples, against what storing every sample's synapses as bytes would take."""
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout.splitlines()[-1])

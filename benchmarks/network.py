@@ -22,7 +22,7 @@ _POPULATION = 2048
 _NUMPY_NETWORKS = 64
 
 
-def _trained(threads: int) -> tuple[Engine, ReleaseProbabilities, Normaliser]:
+def trained(threads: int) -> tuple[Engine, ReleaseProbabilities, Normaliser]:
     """A network that balances for hundreds of steps, so that episodes are as long as they are in most of training."""
     experiment = Experiment(task="cartpole", population=256, generations=15)
     result = train(experiment, threads=threads)
@@ -36,7 +36,7 @@ def _trained(threads: int) -> tuple[Engine, ReleaseProbabilities, Normaliser]:
 
 def against_numpy(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     """Ours against float32 matrix products (BLAS) for a batch of networks."""
-    engine, probabilities, normaliser = _trained(threads)
+    engine, probabilities, normaliser = trained(threads)
     ours_steps = engine.play(probabilities, normaliser, 0, _POPULATION).steps.sum() * engine.network.substeps
     batch, substeps = NumpyBatch(engine.network, probabilities, _NUMPY_NETWORKS), 33
     observations = np.random.default_rng(0).normal(size=(_NUMPY_NETWORKS, 4)).astype(np.float32)
@@ -54,7 +54,7 @@ def against_numpy(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
 
 def fixed_point(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     """Integers of profile loihi2 against floating point: one network, releases drawn with 16 bits in both."""
-    floating, probabilities, normaliser = _trained(threads)
+    floating, probabilities, normaliser = trained(threads)
     experiment = Experiment(task="cartpole", profile="loihi2", p_bits=16)
     integer = open_engine(experiment, Threads(threads))
     integer.prepare(None)
@@ -72,7 +72,7 @@ def against_lava(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     if importlib.util.find_spec("lava") is None:
         yield (label, "—", "—", "—", "not measured: Lava is not installed (Python 3.10 only)")
         return
-    engine, probabilities, normaliser = _trained(threads)
+    engine, probabilities, normaliser = trained(threads)
     ours_steps = engine.play(probabilities, normaliser, 0, _POPULATION).steps.sum() * engine.network.substeps
     with StockLava(engine.network, probabilities) as lava:
         ours, other, ratio = alternate(
@@ -92,7 +92,7 @@ def lava_population(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
     from rsrp_lava.engines.lava import LavaEngine
     from rsrp_lava.learners import State
 
-    fused, probabilities, normaliser = _trained(threads)
+    fused, probabilities, normaliser = trained(threads)
     experiment = Experiment(task="cartpole", population=_POPULATION, evaluation_episodes=1, generations=2, engine="lava")
     state = State.start(experiment)
     state.probabilities, state.normaliser = probabilities, normaliser

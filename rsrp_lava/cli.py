@@ -19,7 +19,7 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from rsrp_lava import __version__, hardware_profiles, tasks
+from rsrp_lava import __version__, hardware_profiles, machine, tasks
 from rsrp_lava.deploying import TARGETS
 from rsrp_lava.deploying import deploy as deploy_run
 from rsrp_lava.errors import ExperimentError, RsrpError, counted
@@ -698,6 +698,11 @@ def main() -> None:
         app(prog_name="rsrp-lava")  # also as python -m rsrp_lava.cli
     except RsrpError as error:
         _say(f"error: {error}")
+        sys.exit(2)
+    except MemoryError as error:
+        available = machine.memory_bytes()
+        limit = f"this process may have {machine.in_words(available)}; " if available else ""
+        _say(f"error: memory ran out ({error or 'in a kernel'}); {limit}use fewer neurons, or a smaller population or batch")
         sys.exit(2)
 
 

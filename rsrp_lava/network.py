@@ -333,5 +333,5 @@ def release_sha256(probabilities: ReleaseProbabilities) -> str:
     """SHA-256 of all release probabilities: little-endian float32, in the order of the projections."""
     digest = hashlib.sha256()
     for rho in probabilities.values():
-        digest.update(np.ascontiguousarray(rho, "<f4").tobytes())
+        digest.update(np.ascontiguousarray(rho, "<f4").reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

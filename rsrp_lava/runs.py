@@ -14,6 +14,7 @@ from rsrp_lava.errors import EngineError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.learners import Record, State, WeightState, open_learner, read_state
+from rsrp_lava.learners.room import require_room
 from rsrp_lava.mapping import MappedNetwork, check, quantise
 from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser
@@ -80,7 +81,9 @@ def evaluate(
         raise ExperimentError(f"episodes: {episodes} must be between 1 and {2**20}")
     if not 0 <= seed < 2**63:
         raise ExperimentError(f"seed: {seed} must be between 0 and {2**63 - 1}")
-    learner = open_learner(run.experiment.replace(engine="fused", lava_target="simulation"), Threads(threads), seed)
+    experiment, pool = run.experiment.replace(engine="fused", lava_target="simulation"), Threads(threads)
+    require_room(experiment, pool.count, learns=False)
+    learner = open_learner(experiment, pool, seed)
     learner.state = run.state
     try:
         learner.prepare()

@@ -20,6 +20,7 @@ from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolderError, counted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learners import Learner, Record, State, WeightState, open_learner, read_state
+from rsrp_lava.learners.room import require_room
 from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.run_folder import TENSORBOARD, Checkpoint, RunFolder
 from rsrp_lava.threads import Threads
@@ -85,7 +86,9 @@ def train(
         from rsrp_lava.reporting.tensorboard import Scalars, require_tensorboard
 
         require_tensorboard(in_folder=out is not None or resume is not None)
-    learner = open_learner(experiment, Threads(threads), workers=workers)
+    pool = Threads(threads)
+    require_room(experiment, pool.count, learns=True)
+    learner = open_learner(experiment, pool, workers=workers)
     folder: RunFolder | None = None
     close_progress: Callable[[], None] = _nothing
     close_scalars: Callable[[], None] = _nothing

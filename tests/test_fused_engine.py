@@ -1,6 +1,7 @@
 """The fused engine: whole episodes against slow ones, threads, pieces, evaluation, normaliser, reservoir, kernel cache."""
 
 import dataclasses
+import gc
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from numba import njit, types
+from numba import njit
 
 import naive
 import rsrp_lava.kernels
@@ -22,7 +23,7 @@ from drivers import copy_start
 from rsrp_lava import ExperimentError
 from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.kernels.release import unpack_bits
-from rsrp_lava.kernels.rollout import Synapses, specialise
+from rsrp_lava.kernels.rollout import Synapses, play_episodes, specialise, task_functions
 from rsrp_lava.mapping import floating_constants
 from rsrp_lava.mapping.release import ReleaseDraw, reservoir_release
 from rsrp_lava.network import Network, NetworkOptions
@@ -202,13 +203,12 @@ def test_seed_generation_sample_and_phase_all_matter(open_engine):
 
 @njit
 def count_and_first(functions, values):
-    return np.float64(len(functions)) + values[0]
+    return np.float64(len(functions.value)) + values[0]
 
 
 def test_a_kernel_may_run_while_another_thread_specialises_it():
-    """Tasks are passed as function pointers; Numba converts to them only while the kernel must not compile."""
-    functions = (TASK.reset, TASK.observe, TASK.step)
-    specialise(count_and_first, functions, np.zeros(1), returns=types.float64)
+    functions = task_functions(TASK.reset, TASK.observe, TASK.step)
+    specialise(count_and_first, functions, np.zeros(1))
     stop = threading.Event()
 
     def call():
@@ -219,10 +219,62 @@ def test_a_kernel_may_run_while_another_thread_specialises_it():
         calling = pool.submit(call)
         for dtype in (np.float64, np.float32, np.int64, np.int32):
             for _ in range(500):
-                specialise(count_and_first, functions, np.zeros(1, dtype), returns=types.float64)
+                specialise(count_and_first, functions, np.zeros(1, dtype))
         stop.set()
         calling.result()
     assert len(count_and_first.overloads) == 4
+
+
+@njit
+def start_and_step(functions, state, random, observation, output):
+    reset, observe, step = functions.value
+    reset(state, random)
+    observe(state, observation)
+    return step(state, output)
+
+
+def constant_task(number):
+    """Three functions that nobody else holds."""
+
+    @njit
+    def reset(state, random):
+        state[0] = number + random[0]
+
+    @njit
+    def observe(state, observation):
+        observation[0] = 2 * state[0]
+
+    @njit
+    def step(state, output):
+        return state[0] + output[0], False
+
+    return task_functions(reset, observe, step)
+
+
+def test_a_kernel_of_held_functions_calls_those_of_each_task_and_is_compiled_once():
+    """Functions stay where they are when nothing else refers to them: compiled code holds bare addresses."""
+    tasks = [constant_task(float(number)) for number in range(5)]
+    gc.collect()
+    for number, functions in enumerate(tasks):
+        state, observation = np.zeros(1), np.zeros(1, np.float32)
+        earned = start_and_step(functions, state, np.full(1, 0.25), observation, np.ones(1, np.float32))
+        assert (earned, observation[0]) == ((number + 1.25, False), 2 * (number + 0.25))
+    assert len(start_and_step.overloads) == 1
+
+
+@pytest.mark.parametrize("name", ["cartpole", "acrobot", "pendulum"])
+def test_nothing_is_compiled_once_an_engine_is_prepared(name):
+    """Neither for other tasks nor for pieces, evaluations or normalisers: compiling during a generation would stall it."""
+    task = get_task(name)
+    network = Network(NetworkOptions(n_neurons=64), task.n_observations, task.n_outputs)
+    engine = FusedEngine(network, floating_constants(network), task, 3, ReleaseDraw(16), Threads(1), episodes=2)
+    engine.prepare(None)
+    compiled = len(play_episodes.overloads)
+    half, start = network.initial_probabilities({}), Normaliser.start(task.n_observations)
+    seen = engine.play(half, start, 0, 9).observations
+    engine.play(half, start.update(seen), 1, 3, deterministic=True, first=2)
+    assert len(play_episodes.overloads) == compiled
+    engine.close()
 
 
 def test_an_error_on_one_thread_stops_the_others():

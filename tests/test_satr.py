@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rsrp_lava import Experiment, ExperimentError, load_run, train
 from rsrp_lava.engines.lava_messages import pack_update, unpack_update
 from rsrp_lava.learning.optimizers import OPTIMIZERS
-from rsrp_lava.learning.rsrp import Rsrp, Update
+from rsrp_lava.learning.rsrp import Rsrp, Update, gradient_scale
 from rsrp_lava.learning.satr import Satr, SatrOptions, inner, inverse_variance, mean_square
 from rsrp_lava.learning.storage import Storage
 from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast, centered_rank
@@ -25,6 +25,12 @@ SMALL |= {"network": {"n_neurons": 16}}
 def rule(learning_rate=1.0, epsilon=1e-3, decay=0.0, storage=None, **options):
     kept = Storage(None, "nearest", False, False) if storage is None else storage
     return Satr(OPTIMIZERS["sgd"], learning_rate, epsilon, decay, kept, SatrOptions(**options))
+
+
+def step(satr, rho, credit, broadcast, state):
+    """One step of the whole projection: g = credit · scale / N."""
+    measured = satr.measure(rho, credit, broadcast, state)
+    return satr.step(credit * gradient_scale(broadcast), state, measured)
 
 
 def in_turn(satr, rho, generations):
@@ -112,8 +118,8 @@ def test_the_divergence_of_a_step_is_that_of_the_bound(seed, transform, learning
     for _ in range(4):
         broadcast = TRANSFORMS[transform](random.normal(size=n) * 10.0 ** random.integers(-3, 4), None)
         gradient = random.normal(size=rho.shape) * 10.0 ** random.integers(-6, 4)
-        step, state = satr.step(rho, gradient, broadcast, state)
-        taken, f = learning_rate * step, max(state["signal"][1], satr.options.floor)
+        direction, state = step(satr, rho, gradient / gradient_scale(broadcast), broadcast, state)
+        taken, f = learning_rate * direction, max(state["signal"][1], satr.options.floor)
         energy, signal = (gradient**2 / (rho * (1 - rho))).sum(), f * mean_square(broadcast)
         kappa = 0.5 * (learning_rate / (2 * math.sqrt(n)) * rho.size) ** 2 * signal / energy
         bound = min(kappa * signal, 0.5 * learning_rate**2 * energy)
@@ -241,7 +247,7 @@ def test_the_signal_is_found(signal, low, high):
     satr, rho = rule(), np.full((8, 8), 0.5)
     state, seen = satr.start(rho.shape), []
     for credit, broadcast in drawn_generations(signal, rho, 64, 200, 5):
-        _, state = satr.step(rho, credit * broadcast.scale / 64, broadcast, state)
+        _, state = step(satr, rho, credit, broadcast, state)
         seen.append(state["signal"][1])
     assert low <= np.mean(seen[50:]) <= high
 
@@ -251,7 +257,7 @@ def test_what_cannot_be_measured_changes_little():
     satr, rho = rule(), np.full((256, 256), 0.5)
     state = satr.start(rho.shape)
     for credit, broadcast in drawn_generations(0.5, rho, 4, 20, 6):
-        _, state = satr.step(rho, credit * broadcast.scale / 4, broadcast, state)
+        _, state = step(satr, rho, credit, broadcast, state)
     assert abs(state["signal"][1] - 0.25) < 0.1
 
 
@@ -347,7 +353,7 @@ def test_cartpole_is_learned():
 
 def test_nothing_is_learned_when_the_update_is_zeroed(monkeypatch):
     monkeypatch.setattr(
-        Satr, "update", lambda self, probability, credit, broadcast, state, key: Update(probability, state, 0, 0)
+        Satr, "update", lambda self, probability, credit, broadcast, state, *rest: Update(probability, state, 0, 0)
     )
     first, last = learned()
     assert last < 2 * first

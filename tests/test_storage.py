@@ -26,7 +26,7 @@ probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
 def fixed_uniform(monkeypatch, value):
     """All random numbers of the rounding are `value`."""
-    monkeypatch.setattr(storage_module, "fill_uniform", lambda seed, generation, sample, stream, out: out.fill(value))
+    monkeypatch.setattr(storage_module, "fill_uniform_part", lambda *key_and_out: key_and_out[-1].fill(value))
 
 
 @settings(derandomize=True, deadline=None)

@@ -258,7 +258,7 @@ def test_the_learning_rate_is_halved_every_so_many_generations(small, monkeypatc
     moved = Rsrp.moved
     monkeypatch.setattr(Rsrp, "moved", lambda self, *a: rates.append(self.learning_rate) or moved(self, *a))
     train(small.replace(learning_rate=2.0, halve_learning_rate_every=2, generations=5))
-    assert rates[::3] == [2.0, 2.0, 1.0, 1.0, 0.5]
+    assert rates[1::3] == [2.0, 2.0, 1.0, 1.0, 0.5]  # the first is of compiling
     with pytest.raises(ExperimentError, match="halve_learning_rate_every: the processes of engine lava"):
         small.replace(engine="lava", halve_learning_rate_every=2)
     with pytest.raises(ExperimentError, match="halve_learning_rate_every: 0"):
@@ -367,7 +367,7 @@ def test_cartpole_is_learned_from_reward():
 def test_nothing_is_learned_when_the_update_is_zeroed(monkeypatch):
     """The test above would notice: without the update the return stays at that of random networks (about 20)."""
     monkeypatch.setattr(
-        Rsrp, "update", lambda self, probability, credit, broadcast, state, key: Update(probability, state, 0, 0)
+        Rsrp, "update", lambda self, probability, credit, broadcast, state, *rest: Update(probability, state, 0, 0)
     )
     summary = learn()
     assert summary["final_eval_return"] < 60

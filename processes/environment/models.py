@@ -11,6 +11,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from rsrp_lava.kernels.population import observe_population, reset_population, step_population
 from rsrp_lava.kernels.random_bits import EVALUATION
+from rsrp_lava.kernels.rollout import task_functions
 from rsrp_lava.processes.environment.process import ENDED, OUT_OF_TIME, PLAYING, Environment
 from rsrp_lava.processes.population import PopulationModel
 
@@ -32,7 +33,7 @@ class EnvironmentModel(PopulationModel):
         self.seed, generation = self.parameters["key"]
         self.states = np.zeros((self.total, self.task.state_size))
         self.observations = np.zeros((self.total, self.parameters["n_inputs"]))
-        self.functions = (self.task.reset, self.task.observe, self.task.step)
+        self.functions = task_functions(self.task.reset, self.task.observe, self.task.step)
         self._start(generation, self.parameters["playing"], 0)
 
     def _start(self, generation: int, playing: bool, first: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rsrp_lava import machine
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.binary_layer import BatchTable, empty_table, fill_table
@@ -25,8 +26,9 @@ from rsrp_lava.threads import Threads
 
 #: Rows of weights a call of the kernel: they share each part of the batch's table while it is in the cache.
 _ROWS_PER_PIECE = 1024
-#: Bytes of releases that are kept from a generation until its credit; more are drawn a second time.
-_KEPT_BYTES = 2**31
+#: Bytes of releases that are kept from a generation until its credit, and the part of the memory that they may be; more are
+#: drawn a second time.
+_KEPT_BYTES, _KEPT_PART = 2**31, 4
 #: Test images an evaluation takes together.
 _IMAGES_PER_TABLE = 512
 
@@ -226,10 +228,11 @@ class BatchEngine:
     def _rewards(
         self, probabilities: ReleaseProbabilities, generation: int, first: int, samples: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        sources = self._draw.sources(self.network.projections, probabilities, deterministic=False)
+        sources = self._draw.sources(self.network.projections, probabilities, False, self.threads.map_ranges)
         key, rewards, lost = (self.seed, generation), np.zeros(samples), []
         shared = None if self._independent else self._batch(self.order.indices(generation))
-        keeps = 8 * samples * sum(p.words for p in self.network.projections) <= _KEPT_BYTES
+        most = min(_KEPT_BYTES, (machine.memory_bytes() or _KEPT_BYTES * _KEPT_PART) // _KEPT_PART)
+        keeps = 8 * samples * sum(p.words for p in self.network.projections) <= most
         if len(self._kept[0]) != (samples if keeps else 0):
             self._kept = self._room(samples if keeps else 0)
 

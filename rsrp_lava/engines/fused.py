@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.exact_sums import PLACES
+from rsrp_lava.kernels.held import Held
 from rsrp_lava.kernels.random_bits import EVALUATION
-from rsrp_lava.kernels.rollout import Synapses, Tally, play_episodes, specialise
+from rsrp_lava.kernels.rollout import Synapses, Tally, play_episodes, specialise, task_functions
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser, Observations, Scaling
@@ -45,7 +47,6 @@ class FusedEngine:
         self.network, self.task, self.seed, self.draw, self.threads = network, task, seed, draw, threads
         self._constants, self._episodes = constants, episodes
         self._free_states: list[TaskState] = []
-        self._functions = (task.reset, task.observe, task.step)
 
     def prepare(self, start: object = None) -> None:
         """See `engines.protocol.Engine.prepare`."""
@@ -93,6 +94,10 @@ class FusedEngine:
             seen = Observations.joined([Observations.of(tally.observation_sums) for tally in tallies])
         return Outcome(returns, steps, seen, np.sum([tally.events for tally in tallies], axis=0))
 
+    @functools.cached_property
+    def _functions(self) -> Held:
+        return task_functions(self.task.reset, self.task.observe, self.task.step)
+
     def _tally(self, samples: int, summed: bool = True) -> Tally:
         sums, events = np.zeros((self.task.n_observations * summed, PLACES), np.int64), np.zeros(len(EVENTS), np.int64)
         return Tally(np.zeros(samples), np.zeros(samples, np.int64), sums, events)
@@ -111,7 +116,7 @@ class FusedEngine:
     ) -> tuple[Any, ...]:
         """What all pieces of one `play` share, in the order of `play_episodes`."""
         task = self.task
-        sources = self.draw.sources(self.network.projections, probabilities, deterministic)
+        sources = self.draw.sources(self.network.projections, probabilities, deterministic, self.threads.map_ranges)
         episodes = 1 if deterministic else self._episodes
         sizes = (task.random_size, task.n_observations, task.n_outputs, task.max_steps, episodes, int(task.shared_starts))
         key = (self.seed, generation, EVALUATION if deterministic else 0)

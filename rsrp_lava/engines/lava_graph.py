@@ -18,7 +18,7 @@ from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.population import state_array
-from rsrp_lava.kernels.rollout import specialise
+from rsrp_lava.kernels.rollout import specialise, task_functions
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Rsrp, Update, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast, Transform
@@ -178,7 +178,7 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
 
 def compile_environment(task: EpisodeTask) -> None:
     """Those of the environment."""
-    none, functions = 0, (task.reset, task.observe, task.step)
+    none, functions = 0, task_functions(task.reset, task.observe, task.step)
     alive, states = np.zeros(none, np.uint8), np.zeros((none, task.state_size))
     observations, outputs = np.zeros((none, task.n_observations)), np.zeros((none, task.n_outputs), np.float32)
     counts = (np.zeros(none), np.zeros(none, np.int64), np.zeros(none, np.uint8))
@@ -216,4 +216,5 @@ def compile_kernels(start: GraphStart) -> None:
     population.normalise_population(observations, scale, scale, alive, z, np.zeros((none, PLACES), np.int64))
     compile_environment(task)
     two_samples = Broadcast(np.array([-1, 1], np.int32), 0.5)
-    stored_credit(np.full((1, 1), 0.5, np.float32), two_samples, 4, np.zeros((2, 1), np.uint64))
+    credit, rule = stored_credit(half, two_samples, 4, np.zeros((2, 1), np.uint64)), experiment.build_rule()
+    rule.update(half, credit, two_samples, rule.start(half.shape))

@@ -9,9 +9,9 @@ import numpy as np
 
 from rsrp_lava.export.deployment import Deployment
 from rsrp_lava.kernels.arithmetic import EVENTS
-from rsrp_lava.kernels.deployed import PLAYED, Recording, play_deployed
+from rsrp_lava.kernels.deployed import Recording, play_deployed
 from rsrp_lava.kernels.random_bits import EVALUATION
-from rsrp_lava.kernels.rollout import specialise
+from rsrp_lava.kernels.rollout import task_functions
 from rsrp_lava.tasks import EpisodeTask
 
 
@@ -62,7 +62,7 @@ def play_each(
     """
     planes, constants = deployment.planes(), deployment.constants
     words, n = len(constants.excitatory), constants.n_neurons
-    functions = (task.reset, task.observe, task.step)
+    functions = task_functions(task.reset, task.observe, task.step)
     sizes = (task.state_size, task.random_size, task.n_observations, task.n_outputs, task.max_steps)
     key = (seed, generation, EVALUATION)
     events = np.zeros(len(EVENTS), np.int64) if events is None else events
@@ -70,7 +70,6 @@ def play_each(
     recording = Recording(np.zeros((task.max_steps * constants.substeps if record else 0, networks * words), np.uint64))
     starts = np.zeros((0, task.state_size)) if task.starts is None else task.starts
     shared = (planes, constants, deployment.mean, deployment.inverse_std, sizes, key, starts)
-    specialise(play_deployed, functions, *shared, 0, recording, events, returns=PLAYED)
     for episode in range(episodes):
         earned, steps, spikes = play_deployed(functions, *shared, episode, recording, events)
         packed = recording.spikes[: steps * constants.substeps]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 
 from .arithmetic import input_drive, integrate, neuron_step, read_output, readout_lanes, start_potentials, state_zeros
 from .compiling import copy, kernel
@@ -31,8 +31,6 @@ class Recording(NamedTuple):
     spikes: np.ndarray  #: uint64, shape (steps, K · words)
 
 
-#: Compiled type of what `play_deployed` returns.
-PLAYED = types.Tuple((types.float64, types.int64, types.int64))
 #: Membrane potentials of network k of an ensemble start from sample k · NETWORK_STRIDE + episode.
 NETWORK_STRIDE = 2**32
 
@@ -64,7 +62,7 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts
 
     Parameters
     ----------
-    task : (reset, observe, step), compiled functions (rollout.py)
+    task : the task's functions (rollout.task_functions)
     planes : Planes;  constants : NetworkConstants
     mean, inverse_std : float64, shape (d_in,)
     sizes : (state_size, random_size, d_in, n_out, max_steps)
@@ -78,7 +76,7 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts
     -------
     (return, environment steps, spikes)
     """
-    reset, observe, step = task
+    reset, observe, step = task.value
     seed, generation, phase = key
     words, networks = constants.excitatory.shape[0], planes.input.shape[0]
     lanes = 64 * words

@@ -109,18 +109,20 @@ def normalise_population(observations, mean, inverse_std, alive, z, sums):
 @kernel
 def reset_population(task, seed, generation, phase, first, shared, states, random_size):
     """Start every sample's episode: states[i] (float64) from random numbers of sample first + i (random_bits.fill_start)."""
+    reset, _, _ = task.value
     random = np.empty(random_size, np.float64)
     for sample in range(states.shape[0]):
         fill_start(seed, generation, phase, first + sample, shared, random)
-        task[0](states[sample], random)
+        reset(states[sample], random)
 
 
 @kernel
 def observe_population(task, states, alive, observations):
-    """observations[i] (float64) of every sample that plays."""
+    """observations[i] (float64) of every sample that plays; task: its functions (rollout.task_functions), as below."""
+    _, observe, _ = task.value
     for sample in range(alive.shape[0]):
         if alive[sample]:
-            task[1](states[sample], observations[sample])
+            observe(states[sample], observations[sample])
 
 
 @kernel
@@ -129,9 +131,10 @@ def step_population(task, states, outputs, max_steps, alive, returns, steps, end
 
     ended[i] (uint8): whether it ended by itself, not for want of time.
     """
+    _, _, step = task.value
     for sample in range(alive.shape[0]):
         if alive[sample]:
-            reward, ended[sample] = task[2](states[sample], outputs[sample])
+            reward, ended[sample] = step(states[sample], outputs[sample])
             returns[sample] += reward
             steps[sample] += 1
             if ended[sample] or steps[sample] >= max_steps:

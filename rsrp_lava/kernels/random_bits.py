@@ -96,16 +96,26 @@ def _unit_interval(word):
     return np.float64(word >> np.uint64(11)) * 2.0**-53
 
 
+@njit(nogil=True)
+def _fill_blocks(key, first_block, step, out):
+    """Fill `out` from the blocks of four numbers `first_block` …"""
+    for block in range((out.shape[0] + 3) // 4):
+        words = threefry(key[0], key[1], key[2], key[3], np.uint64(first_block + block), np.uint64(step))
+        for lane in range(min(4, out.shape[0] - 4 * block)):
+            out[4 * block + lane] = _unit_interval(words[lane])
+
+
 @kernel
 def fill_uniform_at(seed, generation, sample, stream, step, out):
     """Fill `out` (float64, shape (n,)) with uniform numbers in [0, 1), 53 bits each: a function of the key (the first four)
     and of `step` alone."""
-    for block in range((out.shape[0] + 3) // 4):
-        words = threefry(
-            np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream), np.uint64(block), np.uint64(step)
-        )
-        for lane in range(min(4, out.shape[0] - 4 * block)):
-            out[4 * block + lane] = _unit_interval(words[lane])
+    _fill_blocks((np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream)), 0, step, out)
+
+
+@kernel
+def fill_uniform_part(seed, generation, sample, stream, first, out):
+    """The numbers `first` … of those that `fill_uniform` gives a longer array; first: a multiple of 4."""
+    _fill_blocks((np.uint64(seed), np.uint64(generation), np.uint64(sample), np.uint64(stream)), first // 4, 0, out)
 
 
 @kernel

@@ -23,21 +23,22 @@ from .arithmetic import (
 from .compiling import kernel
 from .exact_sums import PLACES, add_exactly
 from .generators import count_words
+from .held import Held
 from .lanes import aligned_zeros, popcount, sum_rows
 from .random_bits import EVALUATION, MEMBRANE, RELEASE, fill_start, fill_uniform
 from .release import draw_release
 from .running import standardised
 
-# Function pointers have been stable for years; Numba still announces them as experimental at every call from a new thread.
+# Function pointers have been stable for years; Numba still announces them as experimental when they are passed.
 warnings.filterwarnings("ignore", message="First-class function type", category=NumbaExperimentalFeatureWarning)
 
-#: Compiled signatures of a task's three functions, called through pointers (3 ns an environment step).
+#: Compiled signatures of a task's three functions, called through pointers (3 ns per environment step).
 RESET_SIGNATURE = types.void(types.float64[::1], types.float64[::1])
 OBSERVE_SIGNATURE = types.void(types.float64[::1], types.float64[::1])
 STEP_SIGNATURE = types.Tuple((types.float64, types.boolean))(types.float64[::1], types.float32[::1])
 
-#: One thread at a time specialises; what was compiled lives as long as the twin that compiled it.
-_SPECIALISING, _TWINS = threading.Lock(), list[Any]()
+#: One thread at a time looks up what a task's functions are compiled to.
+_RESOLVING = threading.Lock()
 
 
 class Synapses(NamedTuple):
@@ -213,7 +214,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task
 
     Parameters
     ----------
-    task : (reset, observe, step), compiled functions of the signatures above
+    task : the task's functions (`task_functions`)
     synapses : Synapses;  constants : NetworkConstants
     mean, inverse_std : float64, shape (d_in,)    of observations (normaliser.Scaling)
     sizes : (random_size, d_in, n_out, max_steps, episodes, shared starts)
@@ -222,7 +223,7 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task
     samples : (first, last)
     tally : Tally, written
     """
-    reset, observe, step = task
+    reset, observe, step = task.value
     seed, generation, phase = key
     n_random, n_neurons, episodes = sizes[0], constants.n_neurons, sizes[4]
     random = np.empty(episodes * n_random, np.float64)
@@ -249,26 +250,33 @@ def play_episodes(task, synapses, constants, mean, inverse_std, sizes, key, task
         tally.steps[sample - samples[0]] = steps
 
 
-def specialise(function: Any, task: tuple, *arguments: Any, returns: Any = types.void) -> None:
-    """Compile (or load from the cache) a kernel whose first argument is a task's functions, for these argument types.
+@kernel
+def _hold_functions(functions):
+    return Held(functions)
 
-    The task's functions are typed as function pointers, not as themselves: otherwise every task would have a rollout of
-    its own and none could be cached on disk.
+
+def task_functions(reset: Any, observe: Any, step: Any) -> Held:
+    """A task's three compiled functions as kernels take them: `reset, observe, step = held.value`.
+
+    They are function pointers, not the functions themselves: otherwise every task would have a rollout of its own and none
+    could be cached on disk. Numba looks up what a function is compiled to whenever one is passed, which takes 0.25 ms for
+    three; here that is done once.
     """
-    functions = []
-    for compiled, signature in zip(task, (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE), strict=True):
+    functions, signatures = (reset, observe, step), (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE)
+    for compiled, signature in zip(functions, signatures, strict=True):
         compiled.compile(signature)
-        functions.append(types.FunctionType(signature))
-    signature = returns(types.Tuple(functions), *(typeof(argument) for argument in arguments))
-    with _SPECIALISING:
-        if signature.args in function.overloads:
-            return
-        # By a twin: `function` itself converts its arguments only as long as it must not compile, and may be running.
-        twin = kernel(function.py_func)
-        twin.compile(signature)
-        function.add_overload(twin.overloads[signature.args])
-        function.disable_compile()
-        _TWINS.append(twin)
+    with _RESOLVING:
+        if not _hold_functions.overloads:
+            _hold_functions.compile((types.Tuple([types.FunctionType(signature) for signature in signatures]),))
+            _hold_functions.disable_compile()  # only then does Numba take a compiled function for a pointer
+        held = _hold_functions(functions)
+    held.functions = functions  # a pointer does not keep alive what it points to
+    return held
+
+
+def specialise(function: Any, *arguments: Any) -> None:
+    """Compile (or load from the cache) a kernel for arguments of these types, without calling it."""
+    function.compile(tuple(typeof(argument) for argument in arguments))
 
 
 __all__ = [
@@ -283,4 +291,5 @@ __all__ = [
     "play_episodes",
     "specialise",
     "start_episode",
+    "task_functions",
 ]

@@ -11,6 +11,7 @@ import numpy as np
 from rsrp_lava.engines.protocol import Engine, Outcome
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.kernels.ranges import in_turn
 from rsrp_lava.learners.protocol import Record, evaluation_record
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_credit, stored_credit
@@ -105,8 +106,10 @@ class PopulationLearner:
         two_samples = TRANSFORMS["centered_rank"](np.array([0.0, 1.0]), None)
         half, synapse = np.full((1, 1), 0.5, np.float32), Projection("one synapse", 1, 1, "post")
         draw = self.experiment.build_draw()
-        release_credit(half, draw.source(synapse, half), two_samples, draw.p_bits, (0, 0, 0), Threads(1).map_ranges)
-        stored_credit(half, two_samples, draw.p_bits, np.zeros((2, 1), np.uint64))
+        release_credit(half, draw.source(synapse, half), two_samples, draw.p_bits, (0, 0, 0), in_turn)
+        credit = stored_credit(half, two_samples, draw.p_bits, np.zeros((2, 1), np.uint64))
+        rule = self.experiment.build_rule()
+        rule.update(half, credit, two_samples, rule.start(half.shape))
 
     def evaluate(self, episodes: int) -> Outcome:
         """Episodes with θ = [ρ > ½]."""
@@ -187,14 +190,15 @@ class PopulationLearner:
                 if sampled.released is not None:
                     credit = stored_credit(rows, broadcast, draw.p_bits, sampled.released[index], self.pool.map_ranges)
                 else:
-                    source = draw.source(projection, state.probabilities[name])
+                    source = draw.source(projection, state.probabilities[name], self.pool.map_ranges)
                     credit = release_credit(rows, source, broadcast, draw.p_bits, key, self.pool.map_ranges)
                 by_synapse = projection.from_rows(credit)
-                updates[name] = rule.update(state.probabilities[name], by_synapse, broadcast, state.optimizer[name], key)
+                rho, optimizer = state.probabilities[name], state.optimizer[name]
+                updates[name] = rule.update(rho, by_synapse, broadcast, optimizer, key, self.pool.map_ranges)
         return updates
 
     def _entropy(self) -> dict[str, float]:
-        return {name: entropy_bits(rho) for name, rho in self.state.probabilities.items()}
+        return {name: entropy_bits(rho, self.pool.map_ranges) for name, rho in self.state.probabilities.items()}
 
     def _histograms(self) -> Record:
         """Of the release probabilities there are, in the generations that were chosen for it."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsrp_lava.kernels.plasticity import advance_adam, advance_momentum
+
 #: State of an optimizer for one projection: arrays by name, all of them in the checkpoint.
 OptimizerState = dict[str, np.ndarray]
 
@@ -43,7 +45,8 @@ def _zero_velocity(shape: tuple[int, ...]) -> OptimizerState:
 
 def _momentum(gradient: np.ndarray, state: OptimizerState) -> tuple[np.ndarray, OptimizerState]:
     """Heavy ball: velocity ← 0.9 velocity + gradient; the step is the velocity."""
-    velocity = _MOMENTUM * state["velocity"] + gradient
+    velocity = np.empty_like(gradient)
+    advance_momentum(gradient.ravel(), state["velocity"].ravel(), _MOMENTUM, velocity.reshape(-1))
     return velocity, {"velocity": velocity}
 
 
@@ -56,10 +59,11 @@ def _zero_moments(shape: tuple[int, ...]) -> OptimizerState:
 
 def _adam(gradient: np.ndarray, state: OptimizerState) -> tuple[np.ndarray, OptimizerState]:
     """Adam (Kingma, Ba 2015, algorithm 1); `decay` holds β₁^t and β₂^t as products, as `pow` differs between machines."""
-    mean = _BETA1 * state["mean"] + (1 - _BETA1) * gradient
-    square = _BETA2 * state["square"] + (1 - _BETA2) * (gradient * gradient)
     decay = state["decay"] * np.array([_BETA1, _BETA2])
-    direction = (mean / (1 - decay[0])) / (np.sqrt(square / (1 - decay[1])) + _ADAM_EPSILON)
+    mean, square, direction = (np.empty_like(gradient) for _ in range(3))
+    before, after = (state["mean"].ravel(), state["square"].ravel()), (mean.reshape(-1), square.reshape(-1))
+    bias = (float(1 - decay[0]), float(1 - decay[1]))
+    advance_adam(gradient.ravel(), before, (_BETA1, _BETA2), bias, _ADAM_EPSILON, after, direction.reshape(-1))
     return direction, {"mean": mean, "square": square, "decay": decay}
 
 

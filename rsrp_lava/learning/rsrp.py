@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -9,19 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from rsrp_lava.kernels.credit import BLOCK_WORDS, sum_credit, sum_stored_credit
+from rsrp_lava.kernels.plasticity import clip, move
 from rsrp_lava.kernels.random_bits import RELEASE
+from rsrp_lava.kernels.ranges import SYNAPSES_PER_PIECE, MapRanges, in_turn, rows_per_piece
 from rsrp_lava.kernels.release import thresholds
 from rsrp_lava.learning.optimizers import OPTIMIZERS, Optimizer, OptimizerState
 from rsrp_lava.learning.storage import FLOAT32, Storage
 from rsrp_lava.learning.transforms import Broadcast
-
-#: Calls work(first, last) for ranges that cover 0 … n − 1, possibly on several threads: (work, n, piece).
-MapRanges = Callable[[Callable[[int, int], None], int, int], None]
-
-
-def in_one_piece(work: Callable[[int, int], None], n: int, piece: int) -> None:
-    """`MapRanges` of one call."""
-    work(0, n)
 
 
 def release_credit(
@@ -41,37 +36,51 @@ def release_credit(
     float64, shape (rows, columns): exact as long as the integers are below 2^53, then rounded once
     """
     words = rows.shape[0] * -(-rows.shape[1] // 64)
-    credit = np.empty(64 * words, np.int64)
     seed, generation, projection = key
 
-    def work(first: int, last: int) -> None:
+    def sum_words(first: int, last: int, credit: np.ndarray) -> None:
         sum_credit(source, broadcast.units, seed, generation, RELEASE + projection, first, last, credit)
 
-    map_ranges(work, words, 2 * BLOCK_WORDS)
-    return _centred(credit, rows, broadcast, p_bits)
+    return _centred(sum_words, words, rows, broadcast, p_bits, map_ranges)
 
 
 def stored_credit(
-    rows: np.ndarray, broadcast: Broadcast, p_bits: int, released: np.ndarray, map_ranges: MapRanges = in_one_piece
+    rows: np.ndarray, broadcast: Broadcast, p_bits: int, released: np.ndarray, map_ranges: MapRanges = in_turn
 ) -> np.ndarray:
     """`release_credit` where the releases were kept: released (uint64, shape (samples, words)). The same bits."""
-    words = released.shape[1]
-    credit = np.empty(64 * words, np.int64)
 
-    def work(first: int, last: int) -> None:
+    def sum_words(first: int, last: int, credit: np.ndarray) -> None:
         sum_stored_credit(released, broadcast.units, first, last, credit)
 
-    map_ranges(work, words, BLOCK_WORDS)
-    return _centred(credit, rows, broadcast, p_bits)
+    return _centred(sum_words, released.shape[1], rows, broadcast, p_bits, map_ranges)
 
 
-def _centred(credit: np.ndarray, rows: np.ndarray, broadcast: Broadcast, p_bits: int) -> np.ndarray:
-    """Σ u (θ − p) from Σ u θ, without the padding."""
-    released = credit.reshape(rows.shape[0], -1)[:, : rows.shape[1]]
+def _centred(
+    sum_words: Callable[[int, int, np.ndarray], None],
+    words: int,
+    rows: np.ndarray,
+    broadcast: Broadcast,
+    p_bits: int,
+    map_ranges: MapRanges,
+) -> np.ndarray:
+    """Σ u (θ − p), without the padding; sum_words(first, last, credit) writes the integers Σ u θ of a range of words."""
+    whole = np.empty(64 * words)
+
+    def add_up(first: int, last: int) -> None:
+        sum_words(first, last, whole.view(np.int64))
+        here = slice(64 * first, 64 * last)
+        whole[here] = whole.view(np.int64)[here].copy()  # in place: no second array of 8 bytes per synapse
+
+    map_ranges(add_up, words, 2 * BLOCK_WORDS)
+    credit = whole.reshape(rows.shape[0], -1)[:, : rows.shape[1]]
     total = int(broadcast.units.sum(dtype=np.int64))
-    if total == 0:
-        return released.astype(np.float64)
-    return released - total * (thresholds(rows, p_bits) / 2.0**p_bits)
+
+    def centre(first: int, last: int) -> None:
+        credit[first:last] -= total * (thresholds(rows[first:last], p_bits) / 2.0**p_bits)
+
+    if total != 0:
+        map_ranges(centre, rows.shape[0], rows_per_piece(rows.shape[1]))
+    return credit
 
 
 class Update(NamedTuple):
@@ -116,15 +125,26 @@ class Rsrp:
         """What `step` remembers of one projection of this shape (n_pre, n_post), before the first generation."""
         return self.optimizer.start(shape)
 
-    def step(
-        self, rho: np.ndarray, gradient: np.ndarray, broadcast: Broadcast, state: OptimizerState
-    ) -> tuple[np.ndarray, OptimizerState]:
-        """step(g), to be multiplied by η, and the next state; ρ and g are float64, of the projection's shape."""
+    def measure(self, probability: np.ndarray, credit: np.ndarray, broadcast: Broadcast, state: OptimizerState) -> Any:
+        """What `step` needs to know of the projection as a whole: here nothing."""
+        return None
+
+    def step(self, gradient: np.ndarray, state: OptimizerState, measured: Any) -> tuple[np.ndarray, OptimizerState]:
+        """step(g), to be multiplied by η, and the next state, for some synapses of the projection.
+
+        Parameters
+        ----------
+        gradient : float64, of these synapses
+        state : arrays of the projection's shape, their part that belongs to these synapses; others, whole
+        measured : what `measure` found
+        """
         return self.optimizer.step(gradient, state)
 
     def moved(self, rho: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """Where the step leads from ρ, before clipping and storing; all float64, of one shape."""
-        return rho + self.learning_rate * direction + self.decay * (0.5 - rho)
+        moved = np.empty_like(rho)
+        move(rho.ravel(), direction.ravel(), float(self.learning_rate), float(self.decay), moved.reshape(-1))
+        return moved
 
     def update(
         self,
@@ -133,6 +153,7 @@ class Rsrp:
         broadcast: Broadcast,
         state: OptimizerState,
         key: tuple[int, int, int] = (0, 0, 0),
+        map_ranges: MapRanges = in_turn,
     ) -> Update:
         """New release probabilities of one projection and the optimizer's new state.
 
@@ -143,20 +164,49 @@ class Rsrp:
         key : (seed, generation, index of the projection), for stochastic rounding
 
         Equal rewards under `centered_rank` leave `probability` unchanged, bit for bit (plain gradient, no decay).
+
+        Every synapse is computed by itself, a piece of them at a time, so that what is in between stays in the cache.
         """
-        gradient = credit * (broadcast.scale / len(broadcast.units))
-        rho = probability.astype(np.float64)
-        direction, state = self.step(rho, gradient, broadcast, state)
-        rho = self.moved(rho, direction)
+        shape, factor = probability.shape, gradient_scale(broadcast)
+        measured = self.measure(probability, credit, broadcast, state)
+        old, credits = probability.ravel(), credit.ravel()
+        own = {name: array.ravel() for name, array in state.items() if array.shape == shape}
+        new, next_state = np.empty_like(old), {name: np.empty_like(array) for name, array in state.items()}
+        counted: list[tuple[int, int]] = []
+
+        def work(first: int, last: int) -> None:
+            here = slice(first, last)
+            part = {**state, **{name: array[here] for name, array in own.items()}}
+            direction, part = self.step(credits[here] * factor, part, measured)
+            for name, array in part.items():
+                into = next_state[name].reshape(-1)[here] if name in own else next_state[name]
+                into[:] = array
+            new[here], asked, lost = self._stored(self.moved(old[here].astype(np.float64), direction), old[here], key, first)
+            counted.append((asked, lost))
+
+        map_ranges(work, old.size, SYNAPSES_PER_PIECE)
+        asked, lost = (sum(column) for column in zip(*counted, strict=True))
+        return Update(new.reshape(shape), next_state, asked, lost)
+
+    def _stored(
+        self, rho: np.ndarray, before: np.ndarray, key: tuple[int, int, int], first: int
+    ) -> tuple[np.ndarray, int, int]:
+        """ρ (float64, of the synapses `first` …) clipped and as it is kept; changes asked for, and lost (`Update`)."""
         epsilon = np.float32(self.epsilon)
         if self.storage.p_bits is None:
-            new = np.clip(rho.astype(np.float32), epsilon, np.float32(1) - epsilon)
-            return Update(new, state, 0, 0)
+            new = np.empty_like(before)
+            clip(rho, epsilon, np.float32(1) - epsilon, new)
+            return new, 0, 0
         # A code may be nearer to 0 or 1 than ε: it is not drawn back, or rounding would move what no reward asked to move.
-        rho = np.clip(rho, np.minimum(self.epsilon, probability), np.maximum(1 - self.epsilon, probability))
-        new = self.storage.store(rho, key)
-        asked = rho != probability
-        return Update(new, state, int(asked.sum()), int((asked & (new == probability)).sum()))
+        rho = np.clip(rho, np.minimum(self.epsilon, before), np.maximum(1 - self.epsilon, before))
+        new = self.storage.store(rho, key, first)
+        asked = rho != before
+        return new, int(asked.sum()), int((asked & (new == before)).sum())
+
+
+def gradient_scale(broadcast: Broadcast) -> float:
+    """What credit is multiplied by to be the natural gradient: the broadcast's scale over N."""
+    return broadcast.scale / len(broadcast.units)
 
 
 #: Bins of a histogram of ρ: their centres are k / 32, so that codes of up to 5 bits fall on centres.
@@ -165,12 +215,27 @@ HISTOGRAM_BINS = 33
 
 def histogram(probability: np.ndarray) -> np.ndarray:
     """How many synapses of a projection have a release probability nearest to k / 32, k = 0 … 32; int64, shape (33,)."""
-    return np.bincount(np.rint(probability.ravel() * (HISTOGRAM_BINS - 1)).astype(np.int64), minlength=HISTOGRAM_BINS)
+    counts, p = np.zeros(HISTOGRAM_BINS, np.int64), probability.ravel()
+
+    def count(first: int, last: int) -> None:
+        bins = np.rint(p[first:last] * (HISTOGRAM_BINS - 1)).astype(np.int64)
+        counts[:] += np.bincount(bins, minlength=HISTOGRAM_BINS)
+
+    in_turn(count, p.size, SYNAPSES_PER_PIECE)
+    return counts
 
 
-def entropy_bits(probability: np.ndarray) -> float:
-    """Mean entropy of the releases of a projection, −ρ log₂ ρ − (1 − ρ) log₂(1 − ρ), in bits a synapse; 0 at ρ = 0 or 1."""
-    p = probability.astype(np.float64)
-    inside = p[(p > 0) & (p < 1)]
-    bits = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
-    return float(bits.sum() / max(p.size, 1))
+def entropy_bits(probability: np.ndarray, map_ranges: MapRanges = in_turn) -> float:
+    """Mean entropy of the releases of a projection, −ρ log₂ ρ − (1 − ρ) log₂(1 − ρ), in bits per synapse; 0 at ρ = 0 or 1.
+
+    Sums of pieces, added up exactly: the same whatever thread had which piece.
+    """
+    p, sums = probability.ravel(), list[float]()
+
+    def add_up(first: int, last: int) -> None:
+        part = p[first:last].astype(np.float64)
+        inside = part[(part > 0) & (part < 1)]
+        sums.append(float(-(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside)).sum()))
+
+    map_ranges(add_up, p.size, SYNAPSES_PER_PIECE)
+    return math.fsum(sums) / max(p.size, 1)

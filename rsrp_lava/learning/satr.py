@@ -40,13 +40,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from rsrp_lava.kernels.ranges import SYNAPSES_PER_PIECE, in_turn
+from rsrp_lava.kernels.sums import add_in_order
 from rsrp_lava.learning.optimizers import OptimizerState
-from rsrp_lava.learning.rsrp import Rsrp
+from rsrp_lava.learning.rsrp import Rsrp, gradient_scale
 from rsrp_lava.learning.transforms import Broadcast
 
 
@@ -60,6 +62,12 @@ class SatrOptions(BaseModel):
     drift: float = Field(0.0005, gt=0, le=1, description="q: variance by which f may change in a generation")
     floor: float = Field(0.02, gt=0, le=1, description="f counts as at least this, so that learning never ends")
     memory: float = Field(10.0, ge=1, description="generations over which gradients are averaged")
+
+
+class _Measured(NamedTuple):
+    shortened: float  #: η' / η
+    root: float  #: s
+    signal: np.ndarray  #: the state's, after this generation
 
 
 @dataclass(frozen=True)
@@ -84,25 +92,45 @@ class Satr(Rsrp):
             "signal": np.array([0.0, self.options.first_signal, self.options.first_variance]),
         }
 
-    def step(
-        self, rho: np.ndarray, gradient: np.ndarray, broadcast: Broadcast, state: OptimizerState
-    ) -> tuple[np.ndarray, OptimizerState]:
-        """See `Rsrp.step`. Without any differences in reward nothing is learned, also about the signal."""
+    def measure(
+        self, probability: np.ndarray, credit: np.ndarray, broadcast: Broadcast, state: OptimizerState
+    ) -> _Measured | None:
+        """See `Rsrp.measure`. None without any differences in reward: nothing is learned, also about the signal."""
         energy = mean_square(broadcast)
         if energy == 0:
-            return gradient, state
-        relative, n, inverse = gradient / math.sqrt(energy), len(broadcast.units), inverse_variance(rho)
+            return None
+        scale, root, n = gradient_scale(broadcast), math.sqrt(energy), len(broadcast.units)
         weight, signal, variance = state["signal"].tolist()
-        earlier = state["earlier"] / max(weight, 1.0)
-        noise = inner(earlier, earlier, inverse) / n
+        noise = projected = length = 0.0
+        plastic, p, credits, sums = 0, probability.ravel(), credit.ravel(), state["earlier"].ravel()
+
+        def add(first: int, last: int) -> None:
+            nonlocal noise, projected, length, plastic
+            here = slice(first, last)
+            inverse = inverse_variance(p[here].astype(np.float64))
+            relative, earlier = credits[here] * scale / root, sums[here] / max(weight, 1.0)
+            noise = inner(earlier, earlier, inverse, noise)
+            projected = inner(relative, earlier, inverse, projected)
+            length = inner(relative, relative, inverse, length)
+            plastic += int(np.count_nonzero(inverse))
+
+        in_turn(add, p.size, SYNAPSES_PER_PIECE)
+        noise /= n
         if noise > 0:  # else there is nothing yet to compare with
-            signal, variance = self._filtered(signal, variance, inner(relative, earlier, inverse), noise)
-        most = 0.5 * math.sqrt(n) * max(signal, self.options.floor) * int(np.count_nonzero(inverse)) / n
-        length = inner(relative, relative, inverse)
-        direction = gradient * (most / length if length > most else 1.0)
+            signal, variance = self._filtered(signal, variance, projected, noise)
+        most = 0.5 * math.sqrt(n) * max(signal, self.options.floor) * plastic / n
         keep = 1 - 1 / self.options.memory
-        new = {"earlier": keep * state["earlier"] + relative, "signal": np.array([keep * weight + 1, signal, variance])}
-        return direction, new
+        new = np.array([keep * weight + 1, signal, variance])
+        return _Measured(most / length if length > most else 1.0, root, new)
+
+    def step(
+        self, gradient: np.ndarray, state: OptimizerState, measured: _Measured | None
+    ) -> tuple[np.ndarray, OptimizerState]:
+        """See `Rsrp.step`."""
+        if measured is None:
+            return gradient, state
+        earlier = (1 - 1 / self.options.memory) * state["earlier"] + gradient / measured.root
+        return gradient * measured.shortened, {"earlier": earlier, "signal": measured.signal}
 
     def _filtered(self, signal: float, variance: float, measured: float, noise: float) -> tuple[float, float]:
         """f and P after a measurement; noise is its variance."""
@@ -123,6 +151,6 @@ def inverse_variance(rho: np.ndarray) -> np.ndarray:
     return np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
 
 
-def inner(a: np.ndarray, b: np.ndarray, inverse: np.ndarray) -> float:
-    """⟨a, b⟩ = Σ a b · inverse, float64. Summed one after the other: `sum` adds in an order that depends on the machine."""
-    return float(np.add.accumulate((a * b * inverse).ravel())[-1])
+def inner(a: np.ndarray, b: np.ndarray, inverse: np.ndarray, start: float = 0.0) -> float:
+    """start + Σ a b · inverse, float64. Summed one after the other: `sum` adds in an order that depends on the machine."""
+    return add_in_order((a * b * inverse).ravel(), start)

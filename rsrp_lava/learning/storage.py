@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsrp_lava.kernels.random_bits import ROUNDING, fill_uniform
+from rsrp_lava.kernels.random_bits import ROUNDING, fill_uniform_part
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,11 @@ class Storage:
     zero: bool = False
     one: bool = False
 
-    def store(self, probability: np.ndarray, key: tuple[int, int, int]) -> np.ndarray:
-        """Probabilities (float64) as they are kept, float32 (exact: B ≤ 24); key: (seed, generation, projection)."""
+    def store(self, probability: np.ndarray, key: tuple[int, int, int], first: int = 0) -> np.ndarray:
+        """Probabilities (float64) as they are kept, float32 (exact: B ≤ 24); key: (seed, generation, projection).
+
+        `first`: number of the first synapse, a multiple of 4, where these are a part of a projection.
+        """
         if self.p_bits is None:
             return probability.astype(np.float32)
         scaled = probability * 2.0**self.p_bits
@@ -35,7 +38,7 @@ class Storage:
         else:
             seed, generation, projection = key
             uniform = np.empty(scaled.size)
-            fill_uniform(seed, generation, 0, ROUNDING + projection, uniform)
+            fill_uniform_part(seed, generation, 0, ROUNDING + projection, first, uniform)
             below = np.floor(scaled)
             codes = below + (uniform.reshape(scaled.shape) < scaled - below)  # ⌊scaled + U⌋ could round up to a whole code
         codes = np.clip(codes, 0 if self.zero else 1, 2**self.p_bits - (0 if self.one else 1))

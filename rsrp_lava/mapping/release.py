@@ -10,6 +10,7 @@ import numpy as np
 from rsrp_lava.hardware_profiles.schema import Release
 from rsrp_lava.kernels.generators import SharedDraw, ShiftRegister, shift_register
 from rsrp_lava.kernels.random_bits import RESERVOIR
+from rsrp_lava.kernels.ranges import MapRanges, in_turn
 from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, thresholds, unpack_bits
 from rsrp_lava.network import Projection, ReleaseProbabilities
 
@@ -34,14 +35,18 @@ class ReleaseDraw:
         return cls(p_bits, release.scope, width, release.generator.stride, release.compare == "le")
 
     def sources(
-        self, projections: Iterable[Projection], probabilities: ReleaseProbabilities, deterministic: bool
+        self,
+        projections: Iterable[Projection],
+        probabilities: ReleaseProbabilities,
+        deterministic: bool,
+        map_ranges: MapRanges = in_turn,
     ) -> tuple[Source, ...]:
         """Of all projections; `deterministic`: θ = [ρ > ½] in every sample."""
         if deterministic:
             return tuple(fixed_release(p, probabilities[p.name] > 0.5) for p in projections)
-        return tuple(self.source(p, probabilities[p.name]) for p in projections)
+        return tuple(self.source(p, probabilities[p.name], map_ranges) for p in projections)
 
-    def source(self, projection: Projection, probability: np.ndarray) -> Source:
+    def source(self, projection: Projection, probability: np.ndarray, map_ranges: MapRanges = in_turn) -> Source:
         """What samples of a projection draw from; a frozen one's release is fixed."""
         if not projection.plastic:
             return fixed_release(projection, probability > 0.5)
@@ -52,7 +57,7 @@ class ReleaseDraw:
             return shift_register(
                 codes, projection.rows_shape, self.p_bits, self.register_width, self.stride, self.inclusive
             )
-        planes = bit_planes(rows, self.p_bits)
+        planes = bit_planes(rows, self.p_bits, map_ranges)
         return SharedDraw(planes, row_words, projection.packed == "post") if self.scope == "axon" else planes
 
 

@@ -65,6 +65,8 @@ class WeightRule(ABC):
     settings: ClassVar[frozenset[str]] = frozenset()
     #: Of `network`, if that is one of them: what it has no use for.
     network_unused: ClassVar[frozenset[str]] = frozenset({"one_hot_inputs"})
+    #: Of rules that train the package's network: what they hold of a synapse while they learn, at the least.
+    bytes_per_synapse: ClassVar[int] = 8
     #: The weight of a synapse that transmits nothing.
     silent: ClassVar[float] = 0.0
     #: The population is a multiple of it: episodes that only make sense together.

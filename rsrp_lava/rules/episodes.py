@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from rsrp_lava.errors import ExperimentError
-from rsrp_lava.kernels.rollout import specialise
+from rsrp_lava.kernels.held import Held
+from rsrp_lava.kernels.rollout import specialise, task_functions
 from rsrp_lava.rules.base import Memory, Played, Problem, RuleOptions, WeightRule, size_of_weights
 from rsrp_lava.tasks.base import EpisodeTask
 from rsrp_lava.threads import Threads
@@ -25,7 +27,7 @@ class EpisodeRule(WeightRule):
         learn(functions, parts, constants, task_sizes, key, task_state, played)             0, 1, …, changing `parts`
         evaluate(functions, parts, constants, task_sizes, key, task_state, first, played)   first, first + 1, …
 
-    functions : (reset, observe, step) of the task, compiled;  task_state : float64, the task's
+    functions : the task's (kernels/rollout.task_functions);  task_state : float64, the task's
     parts : `self.parts(memory)`, arrays of the memory;  constants : `self.constants`
     task_sizes : (random_size, n_observations, n_outputs, n_actions, max_steps)
     key : (seed, generation)
@@ -104,9 +106,9 @@ class EpisodeRule(WeightRule):
         threads.map_ranges(work, episodes, _PIECE)
         return Played(returns, steps)
 
-    @property
-    def _functions(self) -> tuple:
-        return (self.task.reset, self.task.observe, self.task.step)
+    @functools.cached_property
+    def _functions(self) -> Held:
+        return task_functions(self.task.reset, self.task.observe, self.task.step)
 
     def _arguments(self, memory: Memory, generation: int) -> tuple:
         task = self.task

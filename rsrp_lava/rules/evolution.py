@@ -26,6 +26,7 @@ the gradient, as Salimans et al. do.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -34,11 +35,12 @@ from pydantic import Field
 
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_sums import PLACES
+from rsrp_lava.kernels.held import Held
 from rsrp_lava.kernels.lanes import aligned_zeros, popcount
 from rsrp_lava.kernels.neurons import lif_step
 from rsrp_lava.kernels.normals import CHUNK, fill_normals
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, NOISE, WEIGHTS, fill_start, fill_uniform
-from rsrp_lava.kernels.rollout import normalise, specialise
+from rsrp_lava.kernels.rollout import normalise, specialise, task_functions
 from rsrp_lava.learning.optimizers import OPTIMIZERS
 from rsrp_lava.learning.transforms import centered_rank
 from rsrp_lava.mapping.floating import floating_constants
@@ -157,7 +159,7 @@ def _simulate(state, network, observation):
 @njit(nogil=True)
 def _play_episode(functions, state, network, scaling, sizes, key, sample, start, task_state):
     """An episode of the network, which starts as `start` does, with potentials of `sample`: (return, steps)."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     n_random, n_observed, _, max_steps = sizes
     mean, inverse_std, sums = scaling
     seed, generation, phase = key
@@ -188,7 +190,7 @@ def play_pairs(functions, weights, network, scaling, sizes, key, noise_std, shar
 
     Parameters
     ----------
-    functions : (reset, observe, step) of the task, compiled;  task_state : float64, the task's
+    functions : the task's (rollout.task_functions);  task_state : float64, the task's
     weights : float32, flat: input, recurrent, readout
     network : NetworkConstants (kernels/arithmetic.py)
     scaling : (mean, 1/standard deviation of observations, their exact sums, added to), as of rollout.normalise
@@ -244,6 +246,7 @@ class Es(WeightRule):
     settings = frozenset({"network"})
     network_unused = WeightRule.network_unused | {"excitatory_ratio", "expected_sparsity"}
     episodes_together = 2
+    bytes_per_synapse = 4 + 2 * 16  #: weights, and Adam's moments before and after
     options: EsOptions
     _SHARING: ClassVar[dict[str, int]] = {"own": 1, "pair": 2, "shared": 2**62}
 
@@ -303,11 +306,11 @@ class Es(WeightRule):
     def evaluate(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """See `rules.base.WeightRule.evaluate`: the weights without perturbation."""
         returns, steps = np.zeros(episodes), np.zeros(episodes, np.int64)
-        arguments = self._arguments(memory, generation, EVALUATION)
+        weights, network, scaling, *rest = self._arguments(memory, generation, EVALUATION)
 
         def work(first: int, last: int) -> None:
-            state = self.task.open_state()
-            of_these = slice(first, last)
+            state, of_these = self.task.open_state(), slice(first, last)
+            arguments = (weights, network, scaling, *rest)
             play_unperturbed(self._functions, *arguments, state.values, (first, last), returns[of_these], steps[of_these])
 
         threads.map_ranges(work, episodes, self.task.samples_per_piece)
@@ -320,11 +323,10 @@ class Es(WeightRule):
         parts = list[Observations]()
 
         def work(first: int, last: int) -> None:
-            sums, state = np.zeros_like(none), self.task.open_state()
-            arguments = (weights, network, (mean, inverse_std, sums), *rest)
-            of_these = slice(2 * first, 2 * last)
+            sums, state, of_these = np.zeros_like(none), self.task.open_state(), slice(2 * first, 2 * last)
             played = (returns[of_these], steps[of_these])
-            play_pairs(self._functions, *arguments, *self._exploring, state.values, (first, last), *played)
+            arguments = (weights, network, (mean, inverse_std, sums), *rest, *self._exploring)
+            play_pairs(self._functions, *arguments, state.values, (first, last), *played)
             parts.append(Observations.of(sums))
 
         threads.map_ranges(work, episodes // 2, max(1, self.task.samples_per_piece // 2))
@@ -367,9 +369,9 @@ class Es(WeightRule):
         """Inverse of `_by_name`, of the weights."""
         return np.concatenate([memory[LEARNED + name].ravel() for name in self._shapes])
 
-    @property
-    def _functions(self) -> tuple:
-        return (self.task.reset, self.task.observe, self.task.step)
+    @functools.cached_property
+    def _functions(self) -> Held:
+        return task_functions(self.task.reset, self.task.observe, self.task.step)
 
     @property
     def _exploring(self) -> tuple:

@@ -275,7 +275,7 @@ def _surprise(reward, average, constants):
 def learn_episodes(functions, parts, constants, task_sizes, key, task_state, played):
     """See `EpisodeRule`. parts: (q of inputs, q of neurons, average of the reward, seen of observations);
     constants: (NetworkConstants, SynapseConstants)."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     q_inputs, q_neurons, average, seen = parts
     network, rule = constants
     n_random, n_observed, n_outputs, _, max_steps = task_sizes
@@ -307,7 +307,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
 @kernel
 def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, first, played):
     """See `EpisodeRule`: releases are drawn, or certain where p > 1/2."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     q_inputs, q_neurons, _, seen = parts
     network, rule = constants
     n_random, n_observed, n_outputs, _, max_steps = task_sizes

@@ -217,7 +217,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     """See `EpisodeRule`. parts: weights of the hidden units (n_observations, units), of the output units (hidden, modules),
     of the critic (features,), the last returns, nan before there were any, and ranges of observations (n_observations, 2);
     constants: (scaled, order or 0, ε) as of `evaluate_episodes`, (reverses, α, α_v, γ, λ, masks), (limit, factor)."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     hidden_weights, output_weights, critic, recent, ranges = parts
     (scaled, order, exploration), (reverses, rate, critic_rate, discount, decay, masks), (drop_above, drop_factor) = (
         constants
@@ -267,7 +267,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
 @kernel
 def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, first, played):
     """See `EpisodeRule`: the vote at every step, without exploring."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     hidden_weights, output_weights, _, _, ranges = parts
     scaled = constants[0][0]
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes

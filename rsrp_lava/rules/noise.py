@@ -137,7 +137,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
     """See `EpisodeRule`. parts: weights (a tuple of arrays (n_in, n_out)), traces of zeros of these shapes, mean reward
     (float64, shape (1,), nan before the first); constants: (method, immediate, η, σ, γ, slope, scale of observations, shape
     (n_observations,))."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     weights, traces, mean_reward = parts
     method, immediate, learning_rate, noise_std, average_rate, slope, scale = constants
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
@@ -189,7 +189,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
 @kernel
 def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, first, played):
     """See `EpisodeRule`: the most probable action at every step."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     weights, (slope, scale) = parts[0], constants[5:]
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     returns, steps = played

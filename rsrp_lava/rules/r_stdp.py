@@ -230,7 +230,7 @@ def _angle_factor(before, after):
 def learn_episodes(functions, parts, constants, task_sizes, key, task_state, played):
     """See `EpisodeRule`. parts: weights (n_pre, n_motor), those into hidden neurons (n_in, n_hidden), running means
     (float64, shape (2,): r̄ or R̄, D; nan before the first), `seen` (see `note`); constants: Coding, Lif, Stdp, Teaching."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     weights, hidden_weights, expected, seen = parts
     coding, lif, stdp, teaching = constants
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
@@ -268,7 +268,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
 @kernel
 def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, first, played):
     """See `EpisodeRule`: as `learn_episodes`, without learning."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     weights, hidden_weights, _, seen = parts
     coding, lif, stdp, _ = constants
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes

@@ -273,7 +273,7 @@ def _climb(weights, gradients, moments, powers, constants):
 def learn_episodes(functions, parts, constants, task_sizes, key, task_state, played):
     """See `EpisodeRule`. parts: weights and gradients (tuples of arrays, the gradients zero), Adam's moments (two such),
     powers (shape (2,)), τ (shape (1,)), observed (`_observe`); constants: `_Constants`."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     weights, gradients, moments, powers, temperature, observed = parts
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     seed, generation = key
@@ -307,7 +307,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
 @kernel
 def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, first, played):
     """See `EpisodeRule`: units spike, and the most probable action is taken at every step."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     weights, observed = parts[0], parts[5]
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
     returns, steps = played

@@ -177,7 +177,7 @@ def _factors(which, average_rate, mean_return, critic, critic_options, decisions
 def learn_episodes(functions, parts, constants, task_sizes, key, task_state, played):
     """See `EpisodeRule`. parts: (Circuits, Steps, Critic, mean return, connected, scale of the observations)
     constants: (Inference, CriticOptions, critic, average rate, reward baseline, β, biases by spikes, batch)"""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     circuits, steps, critic, mean_return, connected, scale = parts
     inference, critic_options, which, average_rate, reward_baseline, entropy, by_spikes, batch = constants
     n_random, n_observed, n_outputs, n_actions, max_steps = task_sizes
@@ -229,7 +229,7 @@ def learn_episodes(functions, parts, constants, task_sizes, key, task_state, pla
 @kernel
 def evaluate_episodes(functions, parts, constants, task_sizes, key, task_state, first, played):
     """See `EpisodeRule`: the most probable action at every step."""
-    reset, observe, step = functions
+    reset, observe, step = functions.value
     circuits, scale, inference = parts[0], parts[5], constants[0]
     n_random, n_observed, n_outputs, _, max_steps = task_sizes
     returns, lengths = played
