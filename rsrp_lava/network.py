@@ -316,6 +316,11 @@ class LayeredNetwork:
         """None: pixels are normalised by what is known of the data set."""
         return 0
 
+    @property
+    def unscaled(self) -> np.ndarray:
+        """bool, shape (n_observed,)."""
+        return np.zeros(0, bool)
+
     def inhibition(self, layer: int) -> np.ndarray:
         """float64, shape (neurons of the hidden layer,): what each neuron counts for the next layer, 1 or −E/I."""
         n = self.sizes[layer]

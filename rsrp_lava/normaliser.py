@@ -74,24 +74,31 @@ class Normaliser(Scaling):
     """Mean and standard deviation of all observations so far, shared by all samples, rounded once from exact sums:
 
     mean = Σx / n        std = √(n Σx² − (Σx)²) / n
+
+    Observations that are `unscaled` (network.Network.unscaled) are seen as they are, whatever the sums: mean 0, std 1.
     """
 
     std: np.ndarray
     counts: Sequence[int]  #: n of every input
     sums: Sequence[int]  #: Σx, in units of 2^-UNIT_BITS
     squares: Sequence[int]  #: Σx², in units of 2^-(2 · UNIT_BITS)
+    unscaled: np.ndarray  #: bool, shape (n_inputs,)
 
     @classmethod
-    def start(cls, n_inputs: int) -> Normaliser:
+    def start(cls, n_inputs: int, unscaled: np.ndarray | None = None) -> Normaliser:
         """Mean 0 and standard deviation 1, until the first generation has been seen."""
-        return cls.of_sums(*[[0] * n_inputs] * 3)
+        return cls.of_sums(*[[0] * n_inputs] * 3, unscaled)
 
     @classmethod
-    def of_sums(cls, counts: Sequence[int], sums: Sequence[int], squares: Sequence[int]) -> Normaliser:
-        """From the exact sums."""
-        moments = [_mean_and_std(*of_input) for of_input in zip(counts, sums, squares, strict=True)]
+    def of_sums(
+        cls, counts: Sequence[int], sums: Sequence[int], squares: Sequence[int], unscaled: np.ndarray | None = None
+    ) -> Normaliser:
+        """From the exact sums; `unscaled`: none, by default."""
+        unscaled = np.zeros(len(counts), bool) if unscaled is None else unscaled
+        of_inputs = zip(counts, sums, squares, unscaled.tolist(), strict=True)
+        moments = [(0.0, 1.0) if as_it_is else _mean_and_std(*exact) for *exact, as_it_is in of_inputs]
         mean, std = np.array(moments, np.float64).reshape(-1, 2).T.copy()
-        return cls(mean, inverse_deviations(mean, std), std, counts, sums, squares)
+        return cls(mean, inverse_deviations(mean, std), std, counts, sums, squares, unscaled)
 
     @classmethod
     def of_moments(cls, count: float, mean: np.ndarray, variance: np.ndarray) -> Normaliser:
@@ -106,7 +113,8 @@ class Normaliser(Scaling):
     def update(self, seen: Observations) -> Normaliser:
         """With what was seen since."""
         before = (self.counts, self.sums, self.squares)
-        return Normaliser.of_sums(*(list(map(add, a, b)) for a, b in zip(before, seen.integers(), strict=True)))
+        together = (list(map(add, a, b)) for a, b in zip(before, seen.integers(), strict=True))
+        return Normaliser.of_sums(*together, self.unscaled)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The sums, exactly, as arrays for a checkpoint. Inverse: `from_arrays`."""
@@ -117,11 +125,12 @@ class Normaliser(Scaling):
         }
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Normaliser:
+    def from_arrays(cls, arrays: dict[str, np.ndarray], unscaled: np.ndarray | None = None) -> Normaliser:
         """Inverse of `to_arrays`; also from `count`, `mean` and `variance`, which is what earlier versions kept."""
         if "variance" in arrays:
             return cls.of_moments(float(arrays["count"].item()), arrays["mean"], arrays["variance"])
-        return cls.of_sums(arrays["counts"].tolist(), _from_bytes(arrays["sums"]), _from_bytes(arrays["squares"]))
+        sums, squares = _from_bytes(arrays["sums"]), _from_bytes(arrays["squares"])
+        return cls.of_sums(arrays["counts"].tolist(), sums, squares, unscaled)
 
 
 def _mean_and_std(count: int, total: int, squares: int) -> tuple[float, float]:

@@ -47,7 +47,7 @@ class State:
         frozen = {p.name: reservoir_release(p, experiment.seed) for p in network.projections if not p.plastic}
         probabilities = network.initial_probabilities(frozen)
         optimizer = {p.name: rule.start((p.n_pre, p.n_post)) for p in network.projections if p.plastic}
-        return cls(0, probabilities, optimizer, Normaliser.start(network.n_observed))
+        return cls(0, probabilities, optimizer, Normaliser.start(network.n_observed, network.unscaled))
 
     def to_checkpoint(self, experiment: Experiment) -> Checkpoint:
         """The state as arrays and numbers."""
@@ -77,7 +77,7 @@ class State:
         sums = {key.removeprefix(_NORMALISER): array for key, array in arrays.items() if key.startswith(_NORMALISER)}
         if "normaliser_count" in numbers:  # an earlier version
             sums["count"] = np.array(numbers.pop("normaliser_count"))
-        normaliser = Normaliser.from_arrays(sums)
+        normaliser = Normaliser.from_arrays(sums, experiment.build_network().unscaled)
         return cls(checkpoint.generation, release, optimizer, normaliser, **numbers)
 
 
