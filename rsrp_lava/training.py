@@ -281,8 +281,8 @@ def _draw_curves(folder: RunFolder) -> None:
     experiment = folder.experiment
     title = f"{experiment.task}: {experiment.label}, seed {experiment.seed}"
     with _DRAWING:
-        more = {"classifies": experiment.classifies, "episodes": experiment.evaluation_episodes}
-        folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer, **more))
+        classifies, episodes = experiment.classifies, experiment.evaluation_episodes
+        folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer, classifies, episodes))
 
 
 def _summary(experiment: Experiment, learner: Learner, metrics: list[Record], folder: RunFolder | None) -> dict[str, Any]:
