@@ -21,7 +21,6 @@ def open_engine(experiment: Experiment, threads: Threads, seed: int | None = Non
     if experiment.engine == "lava":
         from rsrp_lava.engines.lava import LavaEngine
 
-        threads.close()
         return LavaEngine(experiment)
     seed = experiment.seed if seed is None else seed
     if experiment.engine == "ray":

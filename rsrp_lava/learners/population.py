@@ -175,6 +175,7 @@ class PopulationLearner:
     def close(self) -> None:
         """See `learners.protocol.Learner.close`."""
         self.engine.close()
+        self.pool.close()
 
     def _learn(self, sampled: Outcome) -> dict[str, Update]:
         """Rank, broadcast, update: what every plastic projection becomes."""
