@@ -30,6 +30,7 @@ from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.network import LayeredOptions
 from rsrp_lava.recording import record as record_run
 from rsrp_lava.reporting.numbers import shown_evaluation, shown_precision, shown_return
+from rsrp_lava.reporting.progress import counting
 from rsrp_lava.reporting.tables import mapping_tables, profile_line, profile_table
 from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.runs import evaluate as evaluate_run
@@ -45,6 +46,8 @@ from rsrp_lava.studies import (
     StudyResult,
 )
 from rsrp_lava.studies import study as run_study
+from rsrp_lava.tasks.data import DatasetOptions, description, is_own, load_data, short_name, show_reading
+from rsrp_lava.tasks.data.own import SUMMARIES as OWN_DATA
 from rsrp_lava.training import Result
 from rsrp_lava.training import train as train_experiment
 from rsrp_lava.watching import watch as watch_run
@@ -101,6 +104,11 @@ def _environment(field: str, kind: str, *names: str) -> Any:
     return _nested(tasks.EnvironmentOptions, "tasks with episodes", field, kind, *names)
 
 
+def _dataset(field: str, kind: str, *names: str) -> Any:
+    """An option for a field of `DatasetOptions`."""
+    return _nested(DatasetOptions, "your own data", field, kind, *names)
+
+
 def _nested(model: type[BaseModel], of: str, field: str, kind: str, *names: str) -> Any:
     description = model.model_fields[field].description
     return typer.Option(*names, help=f"{description} ({of}).", show_default=False, metavar=kind or None)
@@ -110,6 +118,7 @@ def _nested(model: type[BaseModel], of: str, field: str, kind: str, *names: str)
     epilog="Examples:\n\n"
     "`rsrp-lava train cartpole --until 500`\n\n"
     "`rsrp-lava train digits --hidden 64`\n\n"
+    "`rsrp-lava train images:photos --resize 32x32`\n\n"
     "`rsrp-lava train cartpole --population 2048 --optimizer adam --learning-rate 0.15 --out runs/adam`\n\n"
     "`rsrp-lava train --resume runs/adam --generations 200 --max-time 1h30m`"
 )
@@ -140,6 +149,11 @@ def train(
     batch: Annotated[str | None, _setting("batch", "integer")] = None,
     data_sampling: Annotated[str | None, _setting("data_sampling", "name")] = None,
     data: Annotated[str | None, _setting("data", "folder")] = None,
+    resize: Annotated[str | None, _dataset("resize", "HxW")] = None,
+    color: Annotated[str | None, _dataset("color", "auto|grey|rgb")] = None,
+    test_share: Annotated[str | None, _dataset("test_share", "number")] = None,
+    split_seed: Annotated[str | None, _dataset("split_seed", "integer")] = None,
+    levels: Annotated[str | None, _dataset("levels", "integer|auto")] = None,
     conv: Annotated[str | None, _layer("conv", "list")] = None,
     hidden: Annotated[str | None, _layer("hidden", "list")] = None,
     ei: Annotated[str | None, _layer("ei", "ratio")] = None,
@@ -201,6 +215,7 @@ def train(
     settings = {name: value for name, value in given.items() if value is not None}
     from_file = read_yaml(config) if config else {}
     layers = {"conv": conv, "hidden": hidden, "ei": ei, "mirror_input": mirror_input, "neurons": neurons}
+    dataset = {"resize": resize, "color": color, "test_share": test_share, "split_seed": split_seed, "levels": levels}
     environment = {
         "max_steps": max_steps,
         "episodes_per_sample": episodes_per_sample,
@@ -213,7 +228,7 @@ def train(
         "observation_noise": observation_noise,
         "body": _pairs("--body", body),
     }
-    for section, values in (("layers", layers), ("environment", environment)):
+    for section, values in (("layers", layers), ("dataset", dataset), ("environment", environment)):
         if any(value is not None for value in values.values()):
             settings[section] = {**from_file.get(section, {}), **{k: v for k, v in values.items() if v is not None}}
     if resume:
@@ -223,6 +238,7 @@ def train(
         out = out or _new_folder(experiment)
     else:
         raise ExperimentError(f"no task given: name one ({', '.join(tasks.task_names())}), or a --config that does")
+    _describe(experiment)
     best = experiment.build_task().perfect_return
     if until is not None and best is not None and until > best:
         _say(
@@ -274,9 +290,17 @@ def _pairs(option: str, pairs: list[str] | None) -> dict[str, Any] | None:
     return values
 
 
+def _describe(experiment: Experiment) -> None:
+    """Say what one's own data were found to be."""
+    task = experiment.build_task()
+    if isinstance(task, tasks.ClassifyTask) and task.dataset is not None:
+        _say(f"{task.name}: {description(load_data(task.name, options=task.dataset))}")
+
+
 def _new_folder(experiment: Experiment) -> Path:
     """A folder in runs/ that no run has, also if another one starts in the same second."""
-    task = re.sub(r"[^\w.-]+", "-", experiment.task)  # gym:module:ID, ALE/…
+    name = short_name(experiment.task) if is_own(experiment.task) else experiment.task
+    task = re.sub(r"[^\w.-]+", "-", name)[:80]  # gym:module:ID, ALE/…
     return Path("runs") / f"{task}-seed{experiment.seed}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
@@ -646,7 +670,7 @@ def compare(
 def list_tasks() -> None:
     """List the tasks there are."""
     any_other = "any environment of Gymnasium, or gym:MODULE:ID of a module's (docs/gym.md)"
-    _table(tasks.task_summaries() | {"gym:ID": any_other})
+    _table(tasks.task_summaries() | {"gym:ID": any_other} | OWN_DATA)
 
 
 @app.command("rules", epilog="Example: `rsrp-lava rules`")
@@ -694,6 +718,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Entry point: errors of this package become one message and exit code 2; Ctrl-C exits with 130 (typer does that)."""
+    show_reading(counting)
     try:
         app(prog_name="rsrp-lava")  # also as python -m rsrp_lava.cli
     except RsrpError as error:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from rsrp_lava.errors import ExperimentError, counted, refuse_bool, unknown_name
+from rsrp_lava.errors import DataError, ExperimentError, counted, refuse_bool, unknown_name
 from rsrp_lava.hardware_profiles import Profile, load_profile
 from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.kernels.rewards import REWARDS
@@ -31,7 +31,7 @@ from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions
 from rsrp_lava.rules import WEIGHT_RULES, Problem, WeightRule
 from rsrp_lava.tasks import ClassifyTask, EnvironmentOptions, EpisodeTask, GymTask, Task, get_compiled_task, get_task, recipe
-from rsrp_lava.tasks.data import load_data
+from rsrp_lava.tasks.data import DatasetOptions, is_own, load_data, pinned, refuse_unused, whole_name
 from rsrp_lava.tasks.pictures import picture_episodes
 
 #: Rules by name, with the line `rsrp-lava rules` prints.
@@ -54,7 +54,7 @@ ENGINES = {
 #: Fields that do not change what is computed, only how much of it or how fast; they may differ when a run is resumed.
 _NOT_IN_FINGERPRINT = ("generations", "max_env_steps", "engine", "lava_target", "evaluate_every", "histograms_at", "data")
 #: Fields of tasks that classify; others have them at their defaults, and not in their fingerprint.
-_OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data")
+_OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data", "dataset")
 #: What a rule that keeps weights has of an experiment's settings, besides those it names itself (`WeightRule.settings`).
 _OF_WEIGHT_RULES = (
     "task",
@@ -97,7 +97,11 @@ class _Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
 
-    task: str = Field("cartpole", description="what to learn: a task (rsrp-lava tasks), or gym:ID, any of Gymnasium's")
+    task: str = Field(
+        "cartpole",
+        description="what to learn: a task (rsrp-lava tasks), gym:ID, any of Gymnasium's, or images:DIR or data:FILE.npz, "
+        "your own data",
+    )
     rule: str = Field("rsrp", description="how to learn (rsrp-lava rules)")
     rule_options: dict[str, Any] = Field(
         default_factory=dict, description="settings of one rule only, noise=0.1 (docs/rules.md); repeatable"
@@ -144,7 +148,8 @@ class _Fields(BaseModel):
     data_sampling: Literal["shared", "independent"] = Field(
         "shared", description="shared: all networks see the same images; independent: each draws its own"
     )
-    data: str | None = Field(None, description="folder of the images (docs/data.md)")
+    data: str | None = Field(None, description="folder of the files of mnist, fashion_mnist, cifar10 (docs/data.md)")
+    dataset: DatasetOptions = DatasetOptions()
     environment: EnvironmentOptions = EnvironmentOptions()
     network: NetworkOptions = NetworkOptions()
     layers: LayeredOptions = LayeredOptions()
@@ -223,6 +228,11 @@ class _Fields(BaseModel):
     def _check_kind(self) -> None:
         """Settings that the kind of task has no use for are refused, not ignored."""
         task = self.build_task()
+        if isinstance(task, ClassifyTask):
+            try:
+                refuse_unused(self.task, self.data, self.dataset)
+            except DataError as error:
+                raise ValueError(str(error)) from None
         if self.weight_rule is not None:
             self._check_weight_rule(self.weight_rule, task)
             return
@@ -305,7 +315,7 @@ class _Fields(BaseModel):
 
     def build_task(self) -> Task:
         """The task, with the options of its environment."""
-        return get_task(self.task, self.environment)
+        return get_task(self.task, self.environment, self.dataset)
 
     def compiled_task(self, what: str) -> EpisodeTask:
         """The task, for `what`, which needs compiled episodes; `ExperimentError` if it has none."""
@@ -333,7 +343,12 @@ class Experiment(_Fields):
         spiking = layers.get("neurons") == "lif"
         keeps_weights = isinstance(rule, str) and rule in WEIGHT_RULES
         options = _environment_or_usual(settings.get("environment"))
-        start = recipe(task, spiking, rule if keeps_weights else None, options) if isinstance(task, str) else {}
+        dataset = _own_dataset(task, settings.get("dataset"))
+        if dataset is not None:
+            task = whole_name(task)
+            settings = {**settings, "task": task, "dataset": dataset}
+        named = task if dataset is None else dataset.recipe
+        start = recipe(named, spiking, rule if keeps_weights else None, options) if isinstance(task, str) else {}
         if isinstance(rule, str) and rule in _OPTIONS:
             settings["rule_options"] = _whole_options(rule, start, settings)
         for section in ("layers", "network", "environment"):
@@ -375,6 +390,8 @@ class Experiment(_Fields):
     def recorded(cls, settings: Mapping[str, Any]) -> Experiment:
         """The experiment of a run folder: what it does not say is the default, whatever the recipe has become."""
         whole = dict(settings)
+        if whole.get("task") == "digits":  # older runs could name a folder, which decided nothing
+            whole.pop("data", None)
         for section, usual in (("network", NetworkOptions()), ("environment", EnvironmentOptions())):
             if isinstance(whole.get(section, {}), Mapping):
                 whole[section] = {**usual.model_dump(), **whole.get(section, {})}
@@ -385,8 +402,11 @@ class Experiment(_Fields):
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
 
     def replace(self, **changes: Any) -> Experiment:
-        """A copy with some settings changed."""
-        return Experiment(**{**self.model_dump(), **changes})
+        """A copy with some settings changed; of another task, one's own data are read anew."""
+        known = self.model_dump()
+        if changes.get("task", self.task) != self.task:
+            known["dataset"]["content"] = None
+        return Experiment(**{**known, **changes})
 
     @property
     def fingerprint(self) -> str:
@@ -396,6 +416,9 @@ class Experiment(_Fields):
             section = settings if len(path) == 1 else settings[path[0]]
             if path[-1] in section and section[path[-1]] == before:
                 del section[path[-1]]
+        if self.dataset.content is not None:  # what one's own data hold, not where they are
+            settings["task"] = self.dataset.content.sha256
+        del settings["dataset"]
         if not self.classifies:
             settings = {name: value for name, value in settings.items() if name not in _OF_CLASSIFIERS}
         settings["environment"] = self.environment.deciding
@@ -420,8 +443,9 @@ class Experiment(_Fields):
     def differences(self, other: Experiment) -> str:
         """The settings in which two experiments differ, as text: 'population 256 → 128, …'."""
         mine, theirs = _flat(self.model_dump()), _flat(other.model_dump())
-        changed = [name for name in mine if mine[name] != theirs[name] and name not in _NOT_IN_FINGERPRINT]
-        return ", ".join(f"{name} {mine[name]} → {theirs[name]}" for name in changed)
+        unused = (*_NOT_IN_FINGERPRINT, *(("task",) if self.dataset.content and other.dataset.content else ()))
+        changed = [name for name in mine if mine[name] != theirs.get(name) and name not in unused]
+        return ", ".join(f"{name} {mine[name]} → {theirs.get(name)}" for name in changed)
 
     @property
     def title(self) -> str:
@@ -453,6 +477,22 @@ class Experiment(_Fields):
     def classifies(self) -> bool:
         """Whether the task is to tell images apart; what an evaluation returns is then the accuracy on test images."""
         return isinstance(self.build_task(), ClassifyTask)
+
+    def refuse_unused(self) -> None:
+        """`ExperimentError` for settings that would decide nothing in a new run; older runs that have them stay readable."""
+        if not self.classifies or self.weight_rule is not None:
+            return
+        if self.layers.neurons == "lif":
+            for name, instead in (("n_neurons", "hidden"), ("excitatory_ratio", "ei")):
+                if getattr(self.network, name) != NetworkOptions.model_fields[name].default:
+                    raise ExperimentError(f"network.{name}: layers.{instead} says this of {self.task}; set that instead")
+            return
+        for path in self.profile_overrides:
+            if path.partition(".")[0] not in ("learning_storage", "release"):
+                raise ExperimentError(
+                    f"profile_overrides.{path}: {self.task} is classified by networks without spikes, which have no use for "
+                    "it; leave it out, or set layers.neurons to lif"
+                )
 
     @property
     def _trials(self) -> str:
@@ -494,7 +534,7 @@ class Experiment(_Fields):
         task = self.build_task()
         self.spiking_network(what)
         if isinstance(task, ClassifyTask):
-            return picture_episodes(task, load_data(self.task, self.data, task.test_noise))
+            return picture_episodes(task, load_data(self.task, self.data, task.test_noise, task.dataset))
         return self.compiled_task(what)
 
     def build_rule(self, generation: int = 0) -> Rsrp:
@@ -590,6 +630,17 @@ def _whole_options(rule: str, start: Mapping[str, Any], settings: Mapping[str, A
         raise ExperimentError(_explain(error, _OPTIONS[rule], "rule_options.")) from None
 
 
+def _own_dataset(task: Any, given: Any) -> DatasetOptions | None:
+    """How one's own data are read and what they hold; None of other tasks. Raises `DataError`, `ExperimentError`."""
+    if not isinstance(task, str) or not is_own(task):
+        return None
+    try:
+        options = given if isinstance(given, DatasetOptions) else DatasetOptions.model_validate(given or {})
+    except ValidationError as error:
+        raise ExperimentError(_explain(error, DatasetOptions, "dataset.")) from None
+    return pinned(whole_name(task), options)
+
+
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in settings.items():
@@ -646,6 +697,7 @@ def _explain_one(mistake: Mapping[str, Any], model: type[BaseModel], prefix: str
             "network": NetworkOptions,
             "layers": LayeredOptions,
             "environment": EnvironmentOptions,
+            "dataset": DatasetOptions,
         }
         model = models.get(location[0], model) if len(location) > 1 else model
         known = {name: prefix + ".".join([*location[:-1], name]) for name in model.model_fields}

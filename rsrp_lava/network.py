@@ -259,7 +259,9 @@ class LayeredNetwork:
     n_outputs: int
 
     def __post_init__(self) -> None:
-        """`ValueError` for pictures that are too small for the convolutions."""
+        """`ValueError` for pictures that are too small for the convolutions, or of other than 1 or 3 channels."""
+        if self.options.conv and self.shape[2] not in (1, 3):
+            raise ValueError(f"layers.conv: convolutions take 1 or 3 channels, not {self.shape[2]}; leave conv out")
         if min(self.feature_shape) < 1:
             height, width, _ = self.shape
             raise ValueError(

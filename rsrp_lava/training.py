@@ -81,6 +81,8 @@ def train(
         raise ExperimentError(f"experiment: {experiment!r} is no Experiment; write train(Experiment(task='cartpole'), …)")
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
+    if resume is None:
+        experiment.refuse_unused()
     limit = TimeLimit(None if max_time is None else to_seconds("max_time", max_time))
     if tensorboard:
         from rsrp_lava.reporting.tensorboard import Scalars, require_tensorboard

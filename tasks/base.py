@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rsrp_lava.tasks.data.options import DatasetOptions
 from rsrp_lava.tasks.environment import EnvironmentOptions
 
 
@@ -112,6 +113,8 @@ class ClassifyTask:
     perfect_return: float | None = 1.0
     #: σ of Gaussian noise on the test images, as a part of the range of a pixel.
     test_noise: float = 0.0
+    #: Of one's own data: how they are read, and what they are.
+    dataset: DatasetOptions | None = None
 
 
 Task = EpisodeTask | GymTask | ClassifyTask

@@ -2,7 +2,7 @@
 
 | | |
 |---|---|
-| observation | pixels, 0 … 255 |
+| observation | pixels, 0 … 255, less the data set's `zero` |
 | action | the class with the largest output (the first of equal ones) |
 | reward | 1 for the right class, else 0 |
 """
@@ -38,7 +38,8 @@ def step(state, output):
 
 def picture_episodes(task: ClassifyTask, data: DataSet) -> EpisodeTask:
     """One episode a test image, in their order: its state is the label, then the pixels."""
-    starts = np.concatenate([data.test.labels[:, None], data.test.images], axis=1).astype(np.float64)
+    pixels = data.test.images.astype(np.float64) - data.zero
+    starts = np.concatenate([data.test.labels[:, None].astype(np.float64), pixels], axis=1)
     return EpisodeTask(
         name=task.name,
         summary=task.summary,

@@ -26,6 +26,8 @@ from rsrp_lava.tasks import (
 )
 from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, Task
 from rsrp_lava.tasks.changes import with_body, with_noise
+from rsrp_lava.tasks.data import DatasetOptions, is_own
+from rsrp_lava.tasks.data.own import SUMMARIES
 from rsrp_lava.tasks.environment import DISTURBING, EnvironmentOptions
 
 USUAL = EnvironmentOptions()
@@ -41,6 +43,7 @@ _EPISODES = (
 )
 _BY_ID = {task.gymnasium_id: task for task in _EPISODES if task.gymnasium_id}
 _TASKS: dict[str, Task] = {task.name: task for task in (*_EPISODES, *classify.TASKS)}
+_OWN_RECIPES = ("images", "vectors")
 _SUMMARIES = {**{name: task.summary for name, task in _TASKS.items()}, bodies.FIVE_FORCES: bodies.FIVE_FORCES_SUMMARY}
 
 
@@ -54,13 +57,17 @@ def task_summaries() -> dict[str, str]:
     return dict(sorted(_SUMMARIES.items()))
 
 
-def get_task(name: str, options: EnvironmentOptions = USUAL) -> Task:
-    """The task of that name (`gym:ID`: Gymnasium's), with these options; `ExperimentError` names the nearest one if there
-    is none, or the option it has no use for."""
+def get_task(name: str, options: EnvironmentOptions = USUAL, dataset: DatasetOptions | None = None) -> Task:
+    """The task of that name (`gym:ID`: Gymnasium's; `images:DIR`, `data:FILE.npz`: one's own data, read as `dataset` says),
+    with these options; `ExperimentError` names the nearest one if there is none, or the option it has no use for."""
+    if is_own(name):
+        own = classify.own_task(name, dataset or DatasetOptions())
+        _refuse_options(name, own, options)
+        return _played_as(own, options)
     if name.startswith(gym.PREFIX):
         return _gym_task(name.removeprefix(gym.PREFIX), options)
     if name not in _SUMMARIES:
-        raise ExperimentError(unknown_name("task", name, [*_SUMMARIES, "gym:ID"]))
+        raise ExperimentError(unknown_name("task", name, [*_SUMMARIES, "gym:ID", *SUMMARIES]))
     task = bodies.five_forces() if name == bodies.FIVE_FORCES else _TASKS[name]
     _refuse_options(name, task, options)
     return _played_as(task, options)
@@ -121,12 +128,16 @@ def recipe(
 ) -> dict[str, Any]:
     """The task's recipe: the settings it is known to be learned with, which an experiment starts from.
 
+    `name`: of a task; of one's own data `images` or `vectors` (`DatasetOptions.recipe`).
+
     `spiking`: of a task that classifies, those for spiking neurons (its section `lif`).
     `weight_rule`: a rule that keeps weights; then its own (section `rules`), and of the others only how to evaluate.
     `options`: of the environment; wrappers and arguments may change what is observed.
     """
-    gymnasium_id = name.removeprefix(gym.PREFIX) if name.startswith(gym.PREFIX) else None
-    settings = _read(get_task(name).name) if gymnasium_id is None else _gym_recipe(gymnasium_id, options)
+    if name.startswith(gym.PREFIX):
+        settings = _gym_recipe(name.removeprefix(gym.PREFIX), options)
+    else:
+        settings = _read(name if name in _OWN_RECIPES else get_task(name).name)
     of_spiking, of_rules = settings.pop("lif", {}), settings.pop("rules", {})
     if weight_rule is not None:
         evaluating = ("evaluation_episodes", "evaluate_every")

@@ -94,7 +94,7 @@ def test_digits_are_those_of_scikit_learn():
 
 def test_loaded_once_and_shared_read_only():
     digits = load_data("digits")
-    assert load_data("digits", "anywhere") is digits
+    assert load_data("digits") is digits
     with pytest.raises(ValueError, match="read-only"):
         digits.train.images[0, 0] = 1
     with pytest.raises(ValueError, match="read-only"):

@@ -296,14 +296,16 @@ def test_fingerprint_ignores_generations_and_engine_only(monkeypatch):
     ignored = {"generations": 9, "engine": "other", "lava_target": "simulation", "evaluate_every": 7, "data": "folder"}
     ignored |= {"histograms_at": [3], "max_env_steps": 10}
     of_other_rules = {"rule", "rule_options"}  # tests/test_rules.py
-    known = changed.keys() | of_images.keys() | ignored.keys() | of_other_rules | {"task"}
+    of_own_data = {"dataset"}  # tests/test_own_data.py
+    known = changed.keys() | of_images.keys() | ignored.keys() | of_other_rules | of_own_data | {"task"}
     assert known == Experiment.model_fields.keys()
     prints = {base.replace(**{name: value}).fingerprint for name, value in changed.items()}
     assert len(prints | {base.fingerprint}) == len(changed) + 1
     images = Experiment(task="digits")
     prints = {images.replace(**{name: value}).fingerprint for name, value in of_images.items()}
     assert len(prints | {images.fingerprint, base.fingerprint}) == len(of_images) + 2
-    assert images.replace(evaluate_every=7, data="folder").fingerprint == images.fingerprint
+    of_files = Experiment(task="mnist")
+    assert of_files.replace(evaluate_every=7, data="folder").fingerprint == of_files.fingerprint
 
 
 def test_replace_changes_a_checked_copy():

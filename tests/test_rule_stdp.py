@@ -131,7 +131,7 @@ def made_up(images, classes, shape, n_classes=2):
 
 def built(monkeypatch, data, options, rate=0.01, seed=1):
     """The rule on a data set that is made up."""
-    monkeypatch.setattr(stdp, "load_data", lambda name, folder, test_noise: data)
+    monkeypatch.setattr(stdp, "load_data", lambda *given: data)
     task = ClassifyTask("made up", "", data.shape, data.n_classes, len(data.test))
     return stdp.Stdp(Problem(task, rate, seed, NetworkOptions()), stdp.StdpOptions(**options))
 
@@ -317,5 +317,6 @@ def test_refused(settings, says):
 @pytest.mark.parametrize("task", ["mnist", "fashion_mnist", "digits"])
 def test_accepted(task):
     assert stdp.Stdp.refusal(get_task(task)) is None
-    experiment = Experiment(task=task, rule="stdp", data="anywhere", rule_options={"neurons": 9})
+    folder = {} if task == "digits" else {"data": "anywhere"}
+    experiment = Experiment(task=task, rule="stdp", **folder, rule_options={"neurons": 9})
     assert experiment.build_weight_rule().start()["weights/input"].shape[1] == 9

@@ -16,6 +16,7 @@ from rsrp_lava.engines.batches import BatchOrder
 from rsrp_lava.errors import EngineError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.network import LayeredNetwork
+from rsrp_lava.tasks import ClassifyTask
 from rsrp_lava.tasks.data import DataSet, load_data
 from rsrp_lava.threads import available_threads
 
@@ -47,7 +48,9 @@ def train_backprop(
         raise EngineError("backprop: torch is not installed; pip install 'rsrp-lava[baselines]'") from None
     network = experiment.build_network()
     assert isinstance(network, LayeredNetwork)
-    data = load_data(experiment.task, experiment.data)
+    task = experiment.build_task()
+    assert isinstance(task, ClassifyTask)
+    data = load_data(experiment.task, experiment.data, options=task.dataset)
     torch.set_num_threads(threads or available_threads())
     torch.manual_seed(experiment.seed)
     model = _model(torch, network)

@@ -49,7 +49,7 @@ def open_local(experiment: Experiment, threads: Threads, seed: int) -> Engine:
     network, task, draw = experiment.build_network(), experiment.build_task(), experiment.build_draw()
     constants = kernel_constants(network, experiment.hardware) if isinstance(network, Network) else None
     if isinstance(task, ClassifyTask):
-        data = load_data(experiment.task, experiment.data, task.test_noise)
+        data = load_data(experiment.task, experiment.data, task.test_noise, task.dataset)
         independent = experiment.data_sampling == "independent"
         return open_batches(network, constants, data, experiment.reward, experiment.batch, independent, seed, draw, threads)
     assert isinstance(network, Network)

@@ -118,9 +118,9 @@ class _Layers:
 class _Spikes:
     """A layer of spiking neurons."""
 
-    def __init__(self, network: Network, constants: NetworkConstants) -> None:
+    def __init__(self, network: Network, constants: NetworkConstants, data: DataSet) -> None:
         self._constants, self.rows = constants, network.options.n_neurons
-        pixels = np.arange(256, dtype=np.float32)
+        pixels = np.arange(256, dtype=np.float32) - np.float32(data.zero)
         inputs = constants.input
         whole = pixels * inputs.per_unit if isinstance(inputs, FixedInput) else pixels
         self._of_pixel = np.rint(whole).astype(np.int16)
@@ -162,7 +162,7 @@ def open_batches(
     if isinstance(network, LayeredNetwork):
         return BatchEngine(network, _Layers(network, data), data, reward, batch, independent, seed, draw, threads)
     assert constants is not None
-    return BatchEngine(network, _Spikes(network, constants), data, reward, batch, independent, seed, draw, threads)
+    return BatchEngine(network, _Spikes(network, constants, data), data, reward, batch, independent, seed, draw, threads)
 
 
 class BatchEngine:

@@ -25,6 +25,8 @@ RESERVOIR = 1002
 ROUNDING = 3000
 #: Which images a generation (every sample of it: BATCHES + 1) sees.
 BATCHES = 4000
+#: Which of a user's data are for testing.
+SPLIT = 4002
 #: Of rules that keep weights: their first values, their actions, and the noise they explore with.
 WEIGHTS = 5000
 ACTION = 5001

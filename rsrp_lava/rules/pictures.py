@@ -25,7 +25,7 @@ _PIECE = 32
 class PictureRule(WeightRule):
     """A rule that learns from a batch of images after the other."""
 
-    settings: ClassVar[frozenset[str]] = frozenset({"data"})
+    settings: ClassVar[frozenset[str]] = frozenset({"data", "dataset"})
 
     def __init__(self, problem: Problem, options: RuleOptions) -> None:
         super().__init__(problem, options)
@@ -40,7 +40,7 @@ class PictureRule(WeightRule):
     @functools.cached_property
     def data(self) -> DataSet:
         """The images."""
-        return load_data(self.task.name, self.problem.data, self.task.test_noise)
+        return load_data(self.task.name, self.problem.data, self.task.test_noise, self.task.dataset)
 
     @property
     @abstractmethod

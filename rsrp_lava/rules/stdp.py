@@ -42,6 +42,7 @@ fires any more and every image is presented again and again: a small network nee
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -394,7 +395,7 @@ class Stdp(WeightRule):
     summary = "unsupervised STDP on images, labels given to neurons afterwards (Diehl & Cook 2015)"
     Options = StdpOptions
     automatic_rate = 0.01
-    settings = frozenset({"data"})
+    settings = frozenset({"data", "dataset"})
     options: StdpOptions
     task: ClassifyTask
 
@@ -460,10 +461,10 @@ class Stdp(WeightRule):
         returns = np.array([float(answer(labels, spikes[k], n_classes) == test.labels[k]) for k in shown])
         return Played(returns, np.ones(len(returns), np.int64))
 
-    @property
+    @functools.cached_property
     def data(self) -> DataSet:
         """The images, read once."""
-        return load_data(self.task.name, self.problem.data, self.task.test_noise)
+        return load_data(self.task.name, self.problem.data, self.task.test_noise, self.task.dataset)
 
     @property
     def constants(self) -> Constants:

@@ -26,6 +26,7 @@ from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.runs import Run
 from rsrp_lava.studies.runner import Cell, Row, checked_options
 from rsrp_lava.tasks import ClassifyTask, get_task
+from rsrp_lava.tasks.data import is_own
 
 #: Nets of Fig. 9C: signs of the weights, and whether the input is mirrored.
 EI = ("none", "1:1", "1:1 mirrored", "2:1 mirrored", "3:1 mirrored")
@@ -108,7 +109,7 @@ def variants(name: str, o: ClassifyingOptions) -> list[tuple[Row, Row]]:
 
 def cells(name: str, task: str, o: ClassifyingOptions, threads: int | None = None) -> list[Cell]:
     """All cells of the study, seeds innermost; then the references. Raises `ExperimentError` before anything is trained."""
-    if not isinstance(get_task(task), ClassifyTask):
+    if not is_own(task) and not isinstance(get_task(task), ClassifyTask):
         raise ExperimentError(f"study {name}: {task} classifies no images; choose a task that does (rsrp-lava tasks)")
     made = []
     for columns, changes in variants(name, o):

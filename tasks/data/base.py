@@ -18,7 +18,7 @@ class Labelled:
     """Images and the class of each. Both arrays are read-only, as all of a process share them."""
 
     images: np.ndarray  #: uint8, (n, n_inputs), C order; a row is an image, row by row, its channels last
-    labels: np.ndarray  #: uint8, (n,), below the number of classes
+    labels: np.ndarray  #: uint8 (of more than 256 classes uint16), (n,), below the number of classes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,7 +35,11 @@ class DataSet:
     shape: tuple[int, int, int]  #: height, width, channels
     mean: float  #: an input is (pixel / 255 − mean) / std; one number for all channels
     std: float
-    sha256: str  #: of the shapes and contents of all four arrays
+    sha256: str  #: of the shapes and contents of all four arrays; of one's own data also of `shape` and `classes`
+    classes: tuple[str, ...] = ()  #: of one's own data: names of the classes
+    vectors: bool = False  #: whether a row is a coded vector (coding.py), not a picture
+    zero: int = 0  #: the pixel that is no current for spiking neurons
+    notes: tuple[str, ...] = ()  #: what the user should know of how they were read
 
     @property
     def n_inputs(self) -> int:
@@ -49,7 +53,7 @@ def data_set(
     """Puts a data set together: makes its arrays read-only and takes their digest."""
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
-        assert array.dtype == np.uint8
+        assert array.dtype in (np.uint8, np.uint16)
         assert array.flags.c_contiguous
         array.flags.writeable = False
         digest.update(f"{array.shape}\0".encode())

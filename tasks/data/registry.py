@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from rsrp_lava.tasks.data.base import DataSet, Labelled, data_set
 from rsrp_lava.tasks.data.digits import load_digits
 from rsrp_lava.tasks.data.folders import Layout, data_folder, find
 from rsrp_lava.tasks.data.idx import read_idx, read_idx_labels
+from rsrp_lava.tasks.data.options import DatasetOptions
+from rsrp_lava.tasks.data.own import SUMMARIES, is_own, load_own
 
 
 class Idx(NamedTuple):
@@ -69,22 +72,46 @@ def data_names() -> list[str]:
     return sorted(["digits", *IDX, "cifar10"])
 
 
-def load_data(name: str, folder: str | Path | None = None, test_noise: float = 0.0) -> DataSet:
-    """The data set of that name, read and checked; the same object again for the same folder and noise.
+def needs_folder(name: str) -> bool:
+    """Whether the data set has files that a folder can be named for."""
+    return name in (*IDX, "cifar10")
+
+
+def load_data(
+    name: str, folder: str | Path | None = None, test_noise: float = 0.0, options: DatasetOptions | None = None
+) -> DataSet:
+    """The data set of that name, read and checked; the same object again for the same folder, options and noise.
 
     Parameters
     ----------
-    name : one of `data_names()`
+    name : one of `data_names()`, or one's own: images:DIR, data:FILE.npz
     folder : where its files are, in torchvision's layout; None: where RSRP_DATA says, else the user's cache folder, into
         which torchvision, if it is installed, downloads what is missing. `digits` needs no files and looks nowhere.
     test_noise : σ of Gaussian noise on the test images (`with_test_noise`)
+    options : of one's own: how they are read
 
-    Raises `DataError` if there is no such data set, or its files are missing, unreadable or not the official ones.
+    Raises `DataError` if there is no such data set, or its files are missing, unreadable or not the official ones, or if it
+    has no use for a folder or for options.
     """
-    if name not in data_names():
-        raise DataError(unknown_name("data set", name, data_names()))
-    data = _load("digits", None, False) if name == "digits" else _load(name, *data_folder(folder))
+    if not is_own(name) and name not in data_names():
+        raise DataError(unknown_name("data set", name, [*data_names(), *SUMMARIES]))
+    refuse_unused(name, folder, options)
+    if is_own(name):
+        data = load_own(name, options or DatasetOptions())
+    else:
+        data = _load(name, *data_folder(folder)) if needs_folder(name) else _load(name, None, False)
     return with_test_noise(data, test_noise) if test_noise else data
+
+
+def refuse_unused(name: str, folder: str | Path | None, options: DatasetOptions | None) -> None:
+    """`DataError` for a folder or options that the data set has no use for."""
+    if folder is not None and not needs_folder(name):
+        where = "its path is part of its name" if is_own(name) else "its images are in the package"
+        raise DataError(f"data: {name} takes no folder, {where}; leave it out (your own: {', '.join(SUMMARIES)})")
+    if options is not None and options.changed and not is_own(name):
+        raise DataError(
+            f"dataset.{options.changed[0]}: is for your own data ({', '.join(SUMMARIES)}), not {name}; leave it out"
+        )
 
 
 @functools.lru_cache(maxsize=2)
@@ -97,8 +124,10 @@ def with_test_noise(data: DataSet, std: float) -> DataSet:
     for k, image in enumerate(data.test.images):
         fill_normal(0, 0, k, OBSERVATION_NOISE, 0, noise)
         images[k] = np.rint(np.clip(image + 255.0 * std * noise, 0.0, 255.0))
-    noisy = Labelled(images, data.test.labels)
-    return data_set(data.name, data.train, noisy, data.n_classes, data.shape, data.mean, data.std)
+    noisy = data_set(
+        data.name, data.train, Labelled(images, data.test.labels), data.n_classes, data.shape, data.mean, data.std
+    )
+    return dataclasses.replace(noisy, classes=data.classes, vectors=data.vectors, zero=data.zero)
 
 
 @functools.lru_cache(maxsize=8)
