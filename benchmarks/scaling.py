@@ -16,7 +16,7 @@ from rsrp_lava.engines import open_local
 from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.held import hold
 from rsrp_lava.kernels.random_bits import TASK, fill_uniform
-from rsrp_lava.kernels.rollout import Synapses, Tally, act, allocate_state, draw_sample, start_episode
+from rsrp_lava.kernels.rollout import Synapses, Tally, act, allocate_state, draw_sample, no_outputs, start_episode
 from rsrp_lava.learning.rsrp import release_credit
 from rsrp_lava.learning.transforms import TRANSFORMS
 from rsrp_lava.mapping import kernel_constants
@@ -58,7 +58,8 @@ def measure() -> dict[str, tuple[float, str, float]]:
     constants = kernel_constants(network, HUMANOID.hardware)
     synapses = Synapses(*(draw.source(p, half[p.name]) for p in network.projections))
     state, simulation = allocate_state(synapses, constants, network.n_inputs, network.n_outputs), task.open_state()
-    tally = Tally(np.zeros(0), np.zeros(0, np.int64), np.zeros((network.n_inputs, PLACES), np.int64), np.zeros(3, np.int64))
+    sums, events = np.zeros((network.n_inputs, PLACES), np.int64), np.zeros(3, np.int64)
+    tally = Tally(np.zeros(0), np.zeros(0, np.int64), sums, events, no_outputs(network.n_outputs))
     scaling = (normaliser.mean, normaliser.inverse_std)
     held = hold((state, constants, *scaling, tally))
     observation, random = np.zeros(network.n_inputs), np.empty(task.random_size)

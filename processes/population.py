@@ -21,6 +21,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_configs import Loihi1HwCfg, Loihi2HwCfg
 
 from rsrp_lava.errors import EngineError
+from rsrp_lava.kernels.rollout import no_outputs
 
 #: Entries of the broadcast before the scalars: the first four of `Told`.
 HEADER = 4
@@ -29,6 +30,11 @@ HEADER = 4
 def broadcast_size(samples: int, n_inputs: int) -> int:
     """Length of the broadcast vector: header, one scalar a sample, mean and inverse deviation of the observations."""
     return HEADER + samples + 2 * n_inputs
+
+
+def played_size(n_outputs: int) -> int:
+    """Numbers that the environment tells of a sample: return, steps, how its episode is, and its answers."""
+    return 3 + len(no_outputs(n_outputs))
 
 
 class Told(NamedTuple):

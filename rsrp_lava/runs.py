@@ -173,12 +173,20 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
     title = " and ".join(sorted({run.experiment.task for run in loaded}))
     picture = io.BytesIO()
     measured = "test accuracy" if all(run.experiment.classifies for run in loaded) else "evaluation return"
-    draw_curves(title, measured, curves, picture, output.suffix[1:].lower())
+    draw_curves(title, measured, curves, picture, output.suffix[1:].lower(), _baselines(loaded))
     try:
         replace_file(output, picture.getvalue())
     except OSError as error:
         raise RunFolderError(f"{output}: cannot be written ({error.strerror}); choose another name (-o)") from None
     return output
+
+
+def _baselines(runs: list[Run]) -> Mapping[str, Mapping[str, float]]:
+    """What is earned without learning, of the first run that has measured it; nothing for runs of several environments."""
+    played = [(run.experiment.task, run.experiment.environment) for run in runs]
+    if any(other != played[0] for other in played):
+        return {}
+    return next((run.metrics[0]["baselines"] for run in runs if "baselines" in run.metrics[0]), {})
 
 
 def _returns(runs: list[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from numba.core.compiler_lock import global_compiler_lock
 
+from rsrp_lava import diagnosis
 from rsrp_lava.durations import TimeLimit, to_seconds
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolderError, counted
@@ -36,6 +37,11 @@ class Result:
     run: Path | None  #: the run folder, if there is one
     stopped_by: int | None  #: number of the signal that ended training early
     summary: dict[str, Any]  #: what `--json` prints
+
+    @property
+    def notices(self) -> list[str]:
+        """What was said about a run that does not learn: the cause, and the setting to change (docs/not-learning.md)."""
+        return [record["notice"]["text"] for record in self.metrics if "notice" in record]
 
     @property
     def probabilities(self) -> ReleaseProbabilities:
@@ -158,7 +164,7 @@ class _Training:
 
     def run(self, stop: list[int], until: float | None, limit: TimeLimit) -> None:
         """Train until all generations are done, `until` is reached, the time is over, or `stop` holds a signal."""
-        state, over = self.learner.state, False
+        state, over, facts = self.learner.state, False, diagnosis.Facts.of(self.experiment)
         limit.begin()
         while True:
             started = time.perf_counter()
@@ -168,9 +174,11 @@ class _Training:
             reached = until is not None and evaluation is not None and evaluation.valid.mean() >= until
             if done or reached or over or stop:
                 break
-            record = self.learner.advance(evaluation)
+            record = self.learner.advance(evaluation, diagnosis.compare_due(self.metrics, facts))
             state.seconds += time.perf_counter() - started
             record["seconds"] = state.seconds
+            if found := diagnosis.notice([*self.metrics, record], facts):
+                record["notice"] = found._asdict()
             self._note(record)
             if self.folder:
                 self.folder.save_checkpoint(state.to_checkpoint(self.experiment))
@@ -302,6 +310,7 @@ def _summary(experiment: Experiment, learner: Learner, metrics: list[Record], fo
         "eval_std": last.get("evaluation_std"),
         "env_steps": state.env_steps,
         "seconds": round(state.seconds, 3),
+        "notices": [record["notice"]["text"] for record in metrics if "notice" in record],
         **learner.summary(),
         "run": str(folder.path) if folder else None,
         **({"final_test_accuracy": last.get("evaluation_return")} if experiment.classifies else {}),

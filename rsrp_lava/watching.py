@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rsrp_lava.errors import RunFolderError, counted
 from rsrp_lava.reporting.numbers import shown_evaluation
-from rsrp_lava.reporting.progress import LiveLine, RunLine
+from rsrp_lava.reporting.progress import LiveLine, RunLine, shown_notice
 from rsrp_lava.run_folder import CONFIG, MetricsReader, RunFolder
 from rsrp_lava.runs import Run
 from rsrp_lava.training import Record
@@ -74,6 +74,8 @@ def watch(run: Run | str | Path, *, once: bool = False, console: Console | None 
         display.say(f"{path}: {seen.folder.experiment.title}")
         while True:
             watched = seen.look()
+            while seen.notices:
+                display.say(seen.notices.pop(0))
             display.show(seen.line.parts())
             if once or watched.state in ("ended", "finished"):
                 break
@@ -92,6 +94,7 @@ class _Seen:
         self.line = self._new_line()
         self._config, self._metrics = b"", MetricsReader(path)
         self._last: Record | None = None
+        self.notices: list[str] = []  #: that were not shown yet
 
     def look(self) -> Watched:
         """Read what is new."""
@@ -103,6 +106,8 @@ class _Seen:
             self._last = None
         for record in records:
             self.line.note(record, record["seconds"])
+            if "notice" in record:
+                self.notices.append(shown_notice(record))
             self._last = record
         return self._state(free)
 

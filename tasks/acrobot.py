@@ -149,6 +149,7 @@ TASK = EpisodeTask(
     random_size=4,
     max_steps=500,
     return_scale=500.0,
+    goal=-100.0,
     reset=reset,
     observe=observe,
     step=step,

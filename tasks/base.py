@@ -55,6 +55,8 @@ class EpisodeTask:
     step: Callable
     #: The most an episode can earn, if that is known.
     perfect_return: float | None = None
+    #: Mean return from which on it counts as solved (Gymnasium's reward threshold), if there is one.
+    goal: float | None = None
     #: How many actions there are to choose from; 0: the action is a number, or several.
     n_actions: int = 0
     #: Of an action that is a number: the least and the largest (tasks/actions.in_range).
@@ -97,6 +99,12 @@ class GymTask:
     perfect_return: float | None = None
     #: Observations that are one-hot: (first, size) of each part, of which one observation is 1 and the others 0.
     one_hot: tuple[tuple[int, int], ...] = ()
+    #: Mean return from which on it counts as solved, if Gymnasium knows one.
+    goal: float | None = None
+    #: How many actions there are to choose from; 0: the action is a number, or several, or of several parts.
+    n_actions: int = 0
+    #: Whether all of the action are numbers in a range, to whose ends outputs are cut.
+    bounded: bool = False
 
 
 @dataclass(frozen=True)

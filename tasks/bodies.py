@@ -345,6 +345,7 @@ def get_body(id: str) -> EpisodeTask | None:
         random_size=model.nq + 2 * model.nv,
         max_steps=spec.max_episode_steps,
         return_scale=spec.reward_threshold or 1000.0,
+        goal=spec.reward_threshold,
         reset=_make_reset(sizes, body.noise, body.normal_velocity),
         observe=observe,
         step=_make_step(sizes, body),
@@ -398,6 +399,7 @@ def five_forces() -> EpisodeTask:
         max_steps=200,
         return_scale=200.0,
         perfect_return=200.0,
+        goal=None,
         step=step,
         gymnasium_id=None,
     )

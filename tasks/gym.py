@@ -62,6 +62,7 @@ class Environment:
             raise ExperimentError(f"task {PREFIX}{id}: its spaces cannot be read: {_words(error)}") from None
         self._flatten = functools.partial(spaces.flatten, self._spaces[0])
         self.one_hot = spaces.one_hot_parts(self._spaces[0])
+        self.n_actions, self.bounded = spaces.n_choices(self._spaces[1]), spaces.is_bounded(self._spaces[1])
 
     def reset(self, seed: int) -> np.ndarray:
         """Begin an episode; its first observation, float64."""
@@ -252,4 +253,7 @@ def _describe(id: str, options_json: str) -> GymTask:
         gymnasium_id=id,
         options=options,
         one_hot=environment.one_hot,
+        goal=goal,
+        n_actions=environment.n_actions,
+        bounded=environment.bounded,
     )

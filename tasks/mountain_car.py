@@ -89,6 +89,7 @@ TASK = EpisodeTask(
     random_size=1,
     max_steps=200,
     return_scale=200.0,
+    goal=-110.0,
     reset=reset,
     observe=observe,
     step=step,

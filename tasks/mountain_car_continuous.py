@@ -63,6 +63,7 @@ TASK = EpisodeTask(
     random_size=1,
     max_steps=999,
     return_scale=100.0,
+    goal=90.0,
     reset=reset,
     observe=observe,
     step=step,

@@ -99,7 +99,7 @@ def _played_as(task: Task, options: EnvironmentOptions) -> Task:
         return task
     changed: dict[str, Any] = {}
     if options.max_steps is not None:
-        changed |= {"max_steps": options.max_steps, "perfect_return": None}
+        changed |= {"max_steps": options.max_steps, "perfect_return": None, "goal": None}
     if options.starts == "shared":
         changed |= {"shared_starts": True}
     played = dataclasses.replace(task, **changed) if changed else task

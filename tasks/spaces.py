@@ -133,6 +133,16 @@ def decoder(space: spaces.Space, name: str = "") -> tuple[int, Decode]:
     )
 
 
+def n_choices(space: spaces.Space) -> int:
+    """Actions to choose from; 0 where the action is a number, or of several parts."""
+    return int(space.n) if isinstance(space, spaces.Discrete) else 0
+
+
+def is_bounded(space: spaces.Space) -> bool:
+    """Whether all of the action are numbers with both bounds."""
+    return isinstance(space, spaces.Box) and bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+
+
 def _choice(n: int) -> tuple[int, Callable[[np.ndarray], int]]:
     if n == 2:
         return 1, lambda output: int(output[0] > 0)

@@ -101,6 +101,32 @@ class Strange(Target):
 
 
 gymnasium.register("Strange-v0", Strange, max_episode_steps=5)
+
+
+class Indifferent(gymnasium.Env):
+    """Five steps of random observations, whose rewards do not depend on actions: flat (always 1), or noise."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (3,))
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, rewards, blind=False):
+        self.rewards, self.blind = rewards, blind
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        self.steps += 1
+        reward = 1.0 if self.rewards == "flat" else float(self.np_random.normal())
+        return self._observation(), reward, self.steps >= 5, False, {}
+
+    def _observation(self):
+        return np.zeros(3, np.float32) if self.blind else self.np_random.normal(size=3).astype(np.float32)
+
+
+gymnasium.register("Indifferent-v0", Indifferent, max_episode_steps=5)
 gymnasium.register("Target-v0", Target, max_episode_steps=100)
 gymnasium.register("Unlimited-v0", Target)
 gymnasium.register("Faulty-v0", Faulty, max_episode_steps=30)

@@ -91,7 +91,7 @@ def test_train_without_json_leaves_stdout_empty_and_shows_progress(rsrp_lava):
     done = rsrp_lava("train", "--config", "tiny.yaml", "--out", "a")
     assert (done.code, done.out) == (0, "")
     last = next(line for line in done.err.splitlines() if line.startswith("generation 2/2"))
-    for shown in ("sampled ", "evaluation ", "entropy input ", " env steps/s ", " left"):
+    for shown in ("sampled ", "evaluation ", "trend ", " env steps/s ", " left"):
         assert shown in last
     assert re.search(r"evaluation [\d.]+ ± [\d.]+ after 2 generations, [\d.]+ s; run folder: a\n", done.err)
 

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "processes": {"kernels", "hardware_profiles", "errors"},
     "mapping": {"network", "hardware_profiles", "kernels", "errors"},
     "engines.batches": {"kernels", "network", "mapping", "tasks", "threads", "machine", "normaliser", "engines", "errors"},
+    "engines.baseline": {"kernels", "tasks", "normaliser", "engines", "errors"},
     "engines.fused": {"kernels", "network", "mapping", "tasks", "threads", "normaliser", "engines", "errors"},
     "engines.gym": {"kernels", "network", "mapping", "tasks", "threads", "normaliser", "engines", "errors"},
     "engines.leases": set(),

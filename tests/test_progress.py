@@ -47,7 +47,7 @@ def test_generation_and_time_left_are_there_at_every_width(shown, width):
 
 
 def test_what_matters_less_goes_first(shown):
-    parts = ("evaluation 456.7 ± 8.9", "sampled 123.4", "1,234,567 env steps/s", "entropy input 0.98", "━")
+    parts = ("evaluation 456.7 ± 8.9", "sampled 123.4", "1,234,567 env steps/s", "trend +0.0 σ", "━")
     counts = [sum(part in last_line(shown(width)) for part in parts) for width in range(30, 170)]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0, len(parts))
@@ -60,7 +60,8 @@ def test_elsewhere_than_on_a_terminal_lines_are_whole_and_the_last_is_printed(sh
     for generations in (10, 11, 12):
         lines = shown(40, generations, terminal=False).splitlines()
         assert sum(line.startswith(f"generation {generations}/70  ") for line in lines) == 1
-        assert all("entropy input 0.98" in line for line in lines[1:])
+        assert all("sampled 123.4" in line for line in lines[1:])
+        assert "trend +0.0 σ" in lines[-1]
 
 
 def test_time_left_is_that_of_the_time_limit_if_it_comes_first(shown):
@@ -84,7 +85,6 @@ def test_a_line_of_a_run_begins_without_generations_and_takes_in_the_last_evalua
         "bar": "━" * 20,
         "sampled": "sampled 123.4",
         "evaluation": "evaluation 0.500",
-        "entropy": "entropy input 0.98 recurrent 0.87 readout 0.91",
         "speed": "200 images/s",
         "left": "0:00 left",
     }

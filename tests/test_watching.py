@@ -80,7 +80,7 @@ def test_finished_run(run, files, capsys):
     title, line, end = capsys.readouterr().out.splitlines()
     assert title == f"{run}: {RunFolder.open(run).experiment.title}"
     assert line.startswith("generation 4/4  sampled ")
-    assert f"  evaluation {mean:.1f} ± {std:.1f}  entropy input " in line
+    assert f"  evaluation {mean:.1f} ± {std:.1f}  trend " in line
     assert end == f"finished: evaluation {mean:.1f} ± {std:.1f} after 4 generations"
     assert (watched.run, watched.state, watched.generation, watched.generations) == (run, "finished", 4, 4)
     assert watched.record == final
@@ -91,14 +91,14 @@ def test_finished_run(run, files, capsys):
 def test_line_is_that_of_the_records(held, capsys):
     """Speed and time left are those of training: they come from its clock, not from when the lines were read."""
     (held / "metrics.jsonl").unlink()
-    record = {"sampled_return": 2.0, "evaluation_return": 3.0, "evaluation_std": 1.0, "entropy_bits": {"input": 0.5}}
+    record = {"sampled_return": 2.0, "evaluation_return": 3.0, "evaluation_std": 1.0}
     for at in range(5):
         RunFolder.open(held).append_metrics({**record, "generation": at, "env_steps": 1000 * at, "seconds": 7.0 + 2 * at})
     config = held / "config.yaml"
     config.write_text(config.read_text().replace("generations: 4", "generations: 65"))
     assert watch(held, once=True).state == "training"
     _, line, state = capsys.readouterr().out.splitlines()
-    assert line == ("generation 5/65  sampled 2.0  evaluation 3.0 ± 1.0  entropy input 0.50  500 env steps/s  2:00 left")
+    assert line == ("generation 5/65  sampled 2.0  evaluation 3.0 ± 1.0  trend +0.0 σ  500 env steps/s  2:00 left")
     assert state == "training, after 5 generations"
 
 

@@ -9,9 +9,9 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rsrp_lava.kernels.population import observe_population, reset_population, step_population
+from rsrp_lava.kernels.population import answer_population, observe_population, reset_population, step_population
 from rsrp_lava.kernels.random_bits import EVALUATION
-from rsrp_lava.kernels.rollout import task_functions
+from rsrp_lava.kernels.rollout import no_outputs, task_functions
 from rsrp_lava.processes.environment.process import ENDED, OUT_OF_TIME, PLAYING, Environment
 from rsrp_lava.processes.population import PopulationModel
 
@@ -43,6 +43,7 @@ class EnvironmentModel(PopulationModel):
         reset_population(self.functions, self.seed, generation, EVALUATION, 0, shared, evaluation, size)
         self.returns, self.steps = np.zeros(self.total), np.zeros(self.total, np.int64)
         self.ended = np.zeros(self.total, np.uint8)
+        self.answers = np.tile(no_outputs(self.task.n_outputs), (self.total, 1))
         self.playing = np.ones(self.total, np.uint8)
         self.playing[: self.samples] = playing
         self.started = False
@@ -52,6 +53,7 @@ class EnvironmentModel(PopulationModel):
         alive = self.playing
         if self.started:
             outputs, limit = self.a_in.recv(), self.task.max_steps
+            answer_population(outputs, self.playing, self.answers)
             step_population(self.functions, self.states, outputs, limit, self.playing, self.returns, self.steps, self.ended)
             if self.parameters["every_step"]:
                 alive = np.zeros_like(self.playing)
@@ -69,7 +71,7 @@ class EnvironmentModel(PopulationModel):
     def learn(self) -> None:
         """Report, then start the next episodes; in the middle of one, go on."""
         how = np.where(self.playing, PLAYING, np.where(self.ended, ENDED, OUT_OF_TIME))
-        self.t_out.send(np.stack([self.returns, self.steps.astype(np.float64), how.astype(np.float64)], axis=1))
+        self.t_out.send(np.column_stack([self.returns, self.steps, how, self.answers]).astype(np.float64))
         generation, playing, first = self.r_in.recv()[:3]
         if self.parameters["every_step"] and self.playing.any():
             self.returns[:], self.started = 0, False

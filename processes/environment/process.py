@@ -6,7 +6,7 @@ from typing import Any
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 
-from rsrp_lava.processes.population import PopulationProcess
+from rsrp_lava.processes.population import PopulationProcess, played_size
 
 #: How an episode is.
 PLAYING, OUT_OF_TIME, ENDED = range(3)
@@ -19,7 +19,7 @@ class Environment(PopulationProcess):
             state, reward, ended = step(state, a_in)        for samples that play; returns and steps are summed
             s_out = observation of state
             g_out = alive                                   a sample whose episode ended is no longer alive
-        in the learning phase: t_out = (returns, steps, how); the broadcast starts the next episodes
+        in the learning phase: t_out = (returns, steps, how, answers); the broadcast starts the next episodes
 
     With `every_step`, g_out is 0 after every environment step, and the return is the reward of that step: the learning phase
     comes after every step, and unless the episode is over it goes on.
@@ -29,7 +29,8 @@ class Environment(PopulationProcess):
     a_in : float32, (S, n_outputs)      output of the network, from the last substep
     s_out : float64, (S, n_inputs)      observations
     g_out : uint8, (S,)                 alive
-    t_out : float64, (S, 3)             returns, environment steps, and how an episode is: PLAYING, OUT_OF_TIME or ENDED
+    t_out : float64, (S, 3 + answers)   returns, environment steps, how an episode is (PLAYING, OUT_OF_TIME or ENDED), and
+                                        what the network answered (kernels/rollout.count_output)
     r_in : float64                      broadcast (processes/population.py)
 
     State: the task's own, float64, (S, state_size); returns, float64, and steps, int64, of this episode;
@@ -55,4 +56,4 @@ class Environment(PopulationProcess):
         self.a_in = InPort(shape=(total, n_outputs))
         self.s_out = OutPort(shape=(total, n_inputs))
         self.g_out = OutPort(shape=(total,))
-        self.t_out = OutPort(shape=(total, 3))
+        self.t_out = OutPort(shape=(total, played_size(n_outputs)))

@@ -8,7 +8,7 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.kernels.exact_sums import PLACES
-from rsrp_lava.processes.population import Part, PopulationProcess, broadcast_size
+from rsrp_lava.processes.population import Part, PopulationProcess, broadcast_size, played_size
 
 
 class RewardBroadcaster(PopulationProcess):
@@ -24,7 +24,7 @@ class RewardBroadcaster(PopulationProcess):
 
     Ports
     -----
-    t_in : float64, (S, 3)         returns, steps and how episodes are, from the environment
+    t_in : float64, (S, 3 + answers)    returns, steps, how episodes are, and answers, from the environment
     m_in : int64, (n_inputs, PLACES)    sums of observations, from the encoder, if there is one
     e_in : int64, (3,)             what integers lost, summed over all senders
     r_out : float64                broadcast, to everyone (processes/population.Told)
@@ -35,9 +35,11 @@ class RewardBroadcaster(PopulationProcess):
     Parameters: `judge` (link, what came over t_in, m_in and e_in → Told), `link` (a multiprocessing connection), `parts`.
     """
 
-    def __init__(self, *, samples: int, evaluation: int, n_inputs: int, parts: list[Part], **parameters: Any) -> None:
+    def __init__(
+        self, *, samples: int, evaluation: int, n_inputs: int, n_outputs: int, parts: list[Part], **parameters: Any
+    ) -> None:
         super().__init__(samples=samples, evaluation=evaluation, n_inputs=n_inputs, parts=parts, **parameters)
-        self.t_in = InPort(shape=(samples + evaluation, 3))
+        self.t_in = InPort(shape=(samples + evaluation, played_size(n_outputs)))
         self.m_in = InPort(shape=(n_inputs, PLACES))
         self.e_in = InPort(shape=(len(EVENTS),))
         self.r_out = OutPort(shape=(broadcast_size(samples, n_inputs),))

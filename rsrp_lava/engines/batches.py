@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rsrp_lava import machine
+from rsrp_lava.engines.baseline import guess
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.binary_layer import BatchTable, empty_table, fill_table
@@ -206,6 +207,7 @@ class BatchEngine:
         samples: int,
         deterministic: bool = False,
         first: int = 0,
+        episodes: int | None = None,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`: returns are rewards of a batch, `steps` how many images each network saw.
 
@@ -220,6 +222,10 @@ class BatchEngine:
             steps = np.full(samples, self.batch, np.int64)
         kept = None if deterministic or len(self._kept[0]) != samples else self._kept
         return Outcome(returns, steps, Observations.none(self.network.n_observed), events, kept)
+
+    def play_blindly(self, episodes: int, first: int = 0) -> Outcome:
+        """See `engines.protocol.Engine.play_blindly`."""
+        return guess(self.data, episodes, first)
 
     def _room(self, samples: int) -> Released:
         """Room for the releases of so many samples, one array a projection."""

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from rsrp_lava.engines.baseline import WithoutNetwork
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import ExperimentError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
 from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.held import Held
 from rsrp_lava.kernels.random_bits import EVALUATION
-from rsrp_lava.kernels.rollout import Synapses, Tally, play_episodes, specialise, task_functions
+from rsrp_lava.kernels.rollout import Synapses, Tally, no_outputs, play_episodes, specialise, task_functions
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser, Observations, Scaling
@@ -46,6 +47,7 @@ class FusedEngine:
         """`episodes`: that a training sample plays; evaluation samples play one."""
         self.network, self.task, self.seed, self.draw, self.threads = network, task, seed, draw, threads
         self._constants, self._episodes = constants, episodes
+        self._without_network = WithoutNetwork(task, seed)
         self._free_states: list[TaskState] = []
 
     def prepare(self, start: object = None) -> None:
@@ -59,6 +61,7 @@ class FusedEngine:
             for deterministic in (False, True):  # they differ in type where a shift register draws
                 arguments = self._arguments(half, Normaliser.start(task.n_observations), 0, deterministic)
                 specialise(play_episodes, self._functions, *arguments, state, (0, 0), tally)
+        self._without_network.prepare()
 
     def play(
         self,
@@ -68,11 +71,12 @@ class FusedEngine:
         samples: int,
         deterministic: bool = False,
         first: int = 0,
+        episodes: int | None = None,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`."""
         if samples < 1:
             raise ExperimentError(f"samples: {samples} must be 1 or more; a population of none has no mean")
-        arguments = self._arguments(probabilities, normaliser, generation, deterministic)
+        arguments = self._arguments(probabilities, normaliser, generation, deterministic, episodes)
         returns, steps = np.zeros(samples), np.zeros(samples, np.int64)
         tallies, free = list[Tally](), list[Tally]()  # one a thread: its sums go on from piece to piece
         choosing = threading.Lock()
@@ -92,7 +96,12 @@ class FusedEngine:
         seen = Observations.none(self.task.n_observations)
         if not deterministic:
             seen = Observations.joined([Observations.of(tally.observation_sums) for tally in tallies])
-        return Outcome(returns, steps, seen, np.sum([tally.events for tally in tallies], axis=0))
+        events, outputs = (np.sum([getattr(tally, name) for tally in tallies], axis=0) for name in ("events", "outputs"))
+        return Outcome(returns, steps, seen, events, outputs=outputs)
+
+    def play_blindly(self, episodes: int, first: int = 0) -> Outcome:
+        """See `engines.protocol.Engine.play_blindly`."""
+        return self._without_network.play(episodes, first)
 
     @functools.cached_property
     def _functions(self) -> Held:
@@ -100,7 +109,7 @@ class FusedEngine:
 
     def _tally(self, samples: int, summed: bool = True) -> Tally:
         sums, events = np.zeros((self.task.n_observations * summed, PLACES), np.int64), np.zeros(len(EVENTS), np.int64)
-        return Tally(np.zeros(samples), np.zeros(samples, np.int64), sums, events)
+        return Tally(np.zeros(samples), np.zeros(samples, np.int64), sums, events, no_outputs(self.task.n_outputs))
 
     @contextmanager
     def _task_state(self) -> Iterator[np.ndarray]:
@@ -112,12 +121,17 @@ class FusedEngine:
             self._free_states.append(state)
 
     def _arguments(
-        self, probabilities: ReleaseProbabilities, normaliser: Scaling, generation: int, deterministic: bool
+        self,
+        probabilities: ReleaseProbabilities,
+        normaliser: Scaling,
+        generation: int,
+        deterministic: bool,
+        episodes: int | None = None,
     ) -> tuple[Any, ...]:
         """What all pieces of one `play` share, in the order of `play_episodes`."""
         task = self.task
         sources = self.draw.sources(self.network.projections, probabilities, deterministic, self.threads.map_ranges)
-        episodes = 1 if deterministic else self._episodes
+        episodes = 1 if deterministic else episodes or self._episodes
         sizes = (task.random_size, task.n_observations, task.n_outputs, task.max_steps, episodes, int(task.shared_starts))
         key = (self.seed, generation, EVALUATION if deterministic else 0)
         return (Synapses(*sources), self._constants, normaliser.mean, normaliser.inverse_std, sizes, key)

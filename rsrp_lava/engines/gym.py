@@ -12,10 +12,20 @@ import numpy as np
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.errors import EngineError
 from rsrp_lava.kernels.arithmetic import EVENTS, NetworkConstants
+from rsrp_lava.kernels.baseline import random_output
 from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.held import Held, hold
 from rsrp_lava.kernels.random_bits import EVALUATION, MEMBRANE, fill_start, fill_uniform
-from rsrp_lava.kernels.rollout import NetworkState, Synapses, Tally, act, allocate_state, draw_sample, start_episode
+from rsrp_lava.kernels.rollout import (
+    NetworkState,
+    Synapses,
+    Tally,
+    act,
+    allocate_state,
+    draw_sample,
+    no_outputs,
+    start_episode,
+)
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser, Observations, Scaling
@@ -57,6 +67,7 @@ class GymEngine:
             for potentials, _ in self._start(playing, (self.seed, 0, 0), 0, 1):
                 start_episode(playing.state, self._constants, potentials)
                 act(playing.held, observation)
+        random_output(self.seed, 0, 0, 1.0, np.zeros(self.task.n_outputs, np.float32))
 
     def play(
         self,
@@ -66,6 +77,7 @@ class GymEngine:
         samples: int,
         deterministic: bool = False,
         first: int = 0,
+        episodes: int | None = None,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`. A sample whose environment fails returns NaN, if it is to rank worst.
 
@@ -74,7 +86,7 @@ class GymEngine:
         playing = self._open(probabilities, normaliser, deterministic)
         returns, steps, faults = np.zeros(samples), np.zeros(samples, np.int64), Counter[str]()
         key = (self.seed, generation, EVALUATION if deterministic else 0)
-        episodes = 1 if deterministic else self.task.options.episodes_per_sample
+        episodes = 1 if deterministic else episodes or self.task.options.episodes_per_sample
         for k in range(samples):
             try:
                 for potentials, seed in self._start(playing, key, first + k, episodes):
@@ -91,17 +103,43 @@ class GymEngine:
                 returns[k] = np.nan
                 faults[fault.kind] += 1
                 self.close()  # what is left of it may be broken
-        seen = (
-            Observations.none(self.task.n_observations) if deterministic else Observations.of(playing.tally.observation_sums)
-        )
-        return Outcome(returns, steps, seen, playing.tally.events, faults=faults)
+        tally = playing.tally
+        seen = Observations.none(self.task.n_observations) if deterministic else Observations.of(tally.observation_sums)
+        return Outcome(returns, steps, seen, tally.events, faults=faults, outputs=tally.outputs)
+
+    def play_blindly(self, episodes: int, first: int = 0) -> Outcome:
+        """See `engines.protocol.Engine.play_blindly`. In environments that are made for it, and closed after it."""
+        returns, steps = np.zeros(episodes), np.zeros(episodes, np.int64)
+        self.close()
+        for k in range(episodes):
+            start = np.empty(1)
+            fill_start(self.seed, 0, EVALUATION, first + k, False, start)
+            try:
+                returns[k], steps[k] = self._random_episode(first + k, int(start[0] * 2**31))
+            except EpisodeFault:  # it counts where networks meet it
+                returns[k] = np.nan
+                self.close()
+        self.close()
+        return Outcome(returns, steps, Observations.none(self.task.n_observations), np.zeros(len(EVENTS), np.int64))
+
+    def _random_episode(self, episode: int, seed: int) -> tuple[float, int]:
+        """Return and environment steps."""
+        environment, output = self._opened(), np.zeros(self.task.n_outputs, np.float32)
+        environment.reset(seed)
+        total, steps, ended = 0.0, 0, False
+        while steps < self.task.max_steps and not ended:
+            random_output(self.seed, episode, steps, 1.0, output)
+            _, reward, ended = environment.step(output)
+            total += reward
+            steps += 1
+        return total, steps
 
     def _open(self, probabilities: ReleaseProbabilities, normaliser: Scaling, deterministic: bool) -> _Playing:
         synapses = Synapses(*self._draw.sources(self.network.projections, probabilities, deterministic))
         d = self.task.n_observations
         state = allocate_state(synapses, self._constants, d, self.task.n_outputs)
         sums, events = np.zeros((0 if deterministic else d, PLACES), np.int64), np.zeros(len(EVENTS), np.int64)
-        tally = Tally(np.zeros(0), np.zeros(0, np.int64), sums, events)
+        tally = Tally(np.zeros(0), np.zeros(0, np.int64), sums, events, no_outputs(self.task.n_outputs))
         held = hold((state, self._constants, normaliser.mean, normaliser.inverse_std, tally))
         return _Playing(synapses, state, tally, held)
 
@@ -118,9 +156,7 @@ class GymEngine:
 
     def _episode(self, playing: _Playing, seed: int) -> tuple[float, int]:
         """Return and environment steps of one episode."""
-        if self._environment is None:
-            self._environment = self.open_environment()
-        environment, held, output = self._environment, playing.held, playing.state.output
+        environment, held, output = self._opened(), playing.held, playing.state.output
         observation, total, steps, ended = environment.reset(seed), 0.0, 0, False
         while steps < self.task.max_steps and not ended:
             if not act(held, observation):
@@ -129,6 +165,11 @@ class GymEngine:
             total += reward
             steps += 1
         return total, steps
+
+    def _opened(self) -> Environment:
+        if self._environment is None:
+            self._environment = self.open_environment()
+        return self._environment
 
     def close(self) -> None:
         """Close the environment; the next episode makes a new one."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rsrp_lava.engines.baseline import WithoutNetwork
 from rsrp_lava.engines.lava_messages import GraphStart, Order, RuleOrder, RuleStart, unpack_update
 from rsrp_lava.engines.lava_session import Session
 from rsrp_lava.engines.protocol import Outcome, StartingState
@@ -86,7 +87,8 @@ class LavaEngine(LavaGraph):
     def __init__(self, experiment: Experiment) -> None:
         super().__init__(experiment)
         self.network = experiment.build_network()
-        #: Of the generation in flight, once it is played: returns, steps, sums of observations, events.
+        self._without_network = WithoutNetwork(experiment.compiled_task("engine lava"), experiment.seed)
+        #: Of the generation in flight, once it is played: returns, steps, sums of observations, events, answers.
         self._played: tuple[np.ndarray, ...] | None = None
 
     def prepare(self, state: StartingState | None) -> None:
@@ -103,6 +105,7 @@ class LavaEngine(LavaGraph):
             playing,
         )
         self._open(start)
+        self._without_network.prepare()
 
     def play(
         self,
@@ -112,16 +115,22 @@ class LavaEngine(LavaGraph):
         samples: int,
         deterministic: bool = False,
         first: int = 0,
+        episodes: int | None = None,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`; the arguments are what the graph has already."""
         if self._played is None:
             self._played = self._receive()[1:]
-        returns, steps, sums, events = self._played
-        self._played = (returns, steps, sums, np.zeros_like(events))  # counted for both together, and reported once
+        returns, steps, sums, events, answers = self._played
+        self._played = (returns, steps, sums, np.zeros_like(events), answers)  # events of both together, reported once
         n = self.experiment.population
         if deterministic:
-            return Outcome(returns[n:], steps[n:], Observations.none(self.network.n_observed), events)
-        return Outcome(returns[:n], steps[:n], Observations.of(sums), events)
+            unseen, outputs = Observations.none(self.network.n_observed), answers[n:].sum(axis=0)
+            return Outcome(returns[n:], steps[n:], unseen, events, outputs=outputs)
+        return Outcome(returns[:n], steps[:n], Observations.of(sums), events, outputs=answers[:n].sum(axis=0))
+
+    def play_blindly(self, episodes: int, first: int = 0) -> Outcome:
+        """See `engines.protocol.Engine.play_blindly`; in this process, as no network takes part."""
+        return self._without_network.play(episodes, first)
 
     def learn(self, generation: int, normaliser: Normaliser, previous_mean: float) -> dict[str, Update]:
         """Let the graph learn and go on with `generation`; returns what every plastic projection has become."""

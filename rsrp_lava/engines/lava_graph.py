@@ -18,7 +18,7 @@ from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.lanes import aligned_zeros
 from rsrp_lava.kernels.population import state_array
-from rsrp_lava.kernels.rollout import specialise, task_functions
+from rsrp_lava.kernels.rollout import no_outputs, specialise, task_functions
 from rsrp_lava.learning.optimizers import OptimizerState
 from rsrp_lava.learning.rsrp import Rsrp, Update, stored_credit
 from rsrp_lava.learning.transforms import TRANSFORMS, Broadcast, Transform
@@ -88,7 +88,8 @@ class PopulationJudge:
 
     def __call__(self, link: Any, played: np.ndarray, sums: np.ndarray, events: np.ndarray) -> Told:
         """Tell the engine, which says what comes next."""
-        link.send(("played", played[:, 0], played[:, 1].astype(np.int64), sums, events))
+        counts = played.astype(np.int64)
+        link.send(("played", played[:, 0], counts[:, 1], sums, events, counts[:, 3:]))
         order = link.recv()
         broadcast = self.transform(played[: self.samples, 0], self.previous_mean)
         self.previous_mean = order.previous_mean
@@ -153,6 +154,7 @@ def build_graph(start: GraphStart, link: Any, report: Any) -> dict[str, Any]:
         judge=PopulationJudge(experiment.population, TRANSFORMS[experiment.reward_transform], start.previous_mean),
         link=link,
         parts=[part for part in parts.values() if part.size],
+        n_outputs=task.n_outputs,
         **shared,
     )
 
@@ -185,6 +187,7 @@ def compile_environment(task: EpisodeTask) -> None:
     specialise(population.reset_population, functions, 0, 0, 0, 0, task.shared_starts, states, task.random_size)
     specialise(population.observe_population, functions, states, alive, observations)
     specialise(population.step_population, functions, states, outputs, task.max_steps, alive, *counts)
+    population.answer_population(outputs, alive, no_outputs(task.n_outputs)[None, :][:none])
 
 
 def compile_kernels(start: GraphStart) -> None:

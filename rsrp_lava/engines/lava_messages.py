@@ -62,9 +62,9 @@ class RuleOrder:
 
 
 def pack_update(update: Update) -> np.ndarray:
-    """What a projection becomes as one float64 vector (exact): ρ, the optimizer's state, two counts."""
+    """What a projection becomes as one float64 vector (exact): ρ, the optimizer's state, the numbers beside them."""
     slots = (slot.ravel() for slot in update.optimizer.values())
-    return np.concatenate([update.probability.ravel().astype(np.float64), *slots, [update.asked, update.lost]])
+    return np.concatenate([update.probability.ravel().astype(np.float64), *slots, update[2:]])
 
 
 def unpack_update(vector: np.ndarray, shape: tuple[int, int], rule: Rsrp) -> Update:
@@ -74,4 +74,5 @@ def unpack_update(vector: np.ndarray, shape: tuple[int, int], rule: Rsrp) -> Upd
     for name, slot in rule.start(shape).items():
         slots[name] = vector[first : first + slot.size].reshape(slot.shape)
         first += slot.size
-    return Update(vector[:size].reshape(shape).astype(np.float32), slots, int(vector[-2]), int(vector[-1]))
+    asked, lost, *measured = vector[first:].tolist()
+    return Update(vector[:size].reshape(shape).astype(np.float32), slots, int(asked), int(lost), *measured)

@@ -73,7 +73,7 @@ class EpisodeJudge:
             self.returns, self.steps = np.zeros(order.episodes), np.zeros(order.episodes, np.int64)
             self.factor.start()
             return self._told(0.0)
-        reward, steps, how = played[0]
+        reward, steps, how = played[0, :3]
         self.returns[self.episode] += reward
         self.steps[self.episode] = steps
         if self.factor.every_step:
@@ -121,6 +121,7 @@ def build_graph(start: RuleStart, link: Any, report: Any) -> dict[str, Any]:
         judge=EpisodeJudge(factor, task.n_observations),
         link=link,
         parts=list(parts.values()),
+        n_outputs=task.n_outputs,
         substeps=substeps,
         **alone,
         **shared,

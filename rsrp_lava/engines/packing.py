@@ -21,6 +21,7 @@ def pack(outcome: Outcome, deterministic: bool) -> bytes:
         "places": outcome.observations.places.tolist(),
         "events": outcome.events.tolist(),
         "faults": dict(outcome.faults),
+        "outputs": None if outcome.outputs is None else outcome.outputs.tolist(),
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     returns, steps = outcome.returns.astype("<f8").tobytes(), outcome.steps.astype("<i8").tobytes()
@@ -41,7 +42,8 @@ def unpack(packed: bytes) -> Outcome:
         digits = np.ascontiguousarray(planes.T).view("<i8").reshape(-1, header["observed"])
         seen = Observations(np.array(header["places"], np.int64), digits.astype(np.int64))
     events = np.array(header["events"], np.int64)
-    return Outcome(returns, steps, seen, events, faults=header["faults"], traffic_bytes=len(packed))
+    outputs = None if header["outputs"] is None else np.array(header["outputs"], np.int64)
+    return Outcome(returns, steps, seen, events, faults=header["faults"], traffic_bytes=len(packed), outputs=outputs)
 
 
 def _planes(sums: np.ndarray) -> bytes:

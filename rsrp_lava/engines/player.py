@@ -12,7 +12,7 @@ from typing import Any
 
 from rsrp_lava.engines import open_local
 from rsrp_lava.engines.protocol import Outcome
-from rsrp_lava.engines.shards import Weights
+from rsrp_lava.engines.shards import Asked, Weights
 from rsrp_lava.errors import RsrpError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.threads import Threads
@@ -26,10 +26,13 @@ class Player:
         self._engine.prepare(None)
         self._at_start_mib = memory_mib()
 
-    def play(self, weights: Weights, generation: int, deterministic: bool, first: int, samples: int) -> Outcome:
+    def play(self, weights: Weights | None, asked: Asked, first: int, samples: int) -> Outcome:
         """Play samples `first`, …; raises `EngineError` if an environment fails and that ends the run."""
-        arguments = (weights.probabilities, weights.normaliser, generation, samples, deterministic, first)
-        return self._engine.play(*arguments)
+        if asked.blindly:
+            return self._engine.play_blindly(samples, first)
+        assert weights is not None
+        arguments = (weights.probabilities, weights.normaliser, asked.generation, samples, asked.deterministic, first)
+        return self._engine.play(*arguments, asked.episodes)
 
     @property
     def grown_mib(self) -> float:
@@ -60,9 +63,9 @@ def main(link_descriptor: int, lifeline: int) -> None:
         link.send(("ready", None))
         weights: Any = None
         while True:
-            given, generation, deterministic, first, samples = link.recv()
+            given, asked, first, samples = link.recv()
             weights = weights if given is None else given
-            outcome = player.play(weights, generation, deterministic, first, samples)
+            outcome = player.play(weights, asked, first, samples)
             link.send(("played", (outcome, player.grown_mib)))
     except EOFError:
         os._exit(0)

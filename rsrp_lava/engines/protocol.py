@@ -29,6 +29,8 @@ class Outcome:
     faults: Mapping[str, int] = field(default_factory=dict)
     #: Bytes that were sent to other processes and back.
     traffic_bytes: int = 0
+    #: What the networks answered, int64 (kernels/rollout.count_output); None: it was not counted.
+    outputs: np.ndarray | None = None
 
     @property
     def valid(self) -> np.ndarray:
@@ -45,6 +47,7 @@ class Outcome:
         """The outcome of samples that were played in parts, which are given in their order."""
         seen = [part.observations for part in parts]
         faults = sum((Counter(part.faults) for part in parts), Counter[str]())
+        outputs = [part.outputs for part in parts if part.outputs is not None]
         return cls(
             np.concatenate([part.returns for part in parts]),
             np.concatenate([part.steps for part in parts]),
@@ -52,6 +55,7 @@ class Outcome:
             np.sum([part.events for part in parts], axis=0),
             faults=faults,
             traffic_bytes=sum(part.traffic_bytes for part in parts),
+            outputs=np.sum(outputs, axis=0) if len(outputs) == len(parts) else None,
         )
 
 
@@ -97,10 +101,20 @@ class Engine(Protocol):
         samples: int,
         deterministic: bool = False,
         first: int = 0,
+        episodes: int | None = None,
     ) -> Outcome:
         """Play with each of `samples` networks drawn from `probabilities`: the population's `first` and those after it.
 
         `deterministic`: θ = [ρ > ½] in every sample, which then differ in their start only (evaluation).
+        `episodes`: that every training sample plays, if not as many as in training; the first of them are the same.
+        """
+        ...
+
+    def play_blindly(self, episodes: int, first: int = 0) -> Outcome:
+        """Play the evaluation's episodes `first` … of generation 0 without a network, with outputs uniform in [−1, 1).
+
+        As outputs become actions, those are uniform samples of the action space; a number without bounds is uniform in
+        [−1, 1). An episode whose environment fails returns NaN. Of test images: 1 where the class is the most frequent one.
         """
         ...
 

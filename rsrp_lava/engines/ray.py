@@ -18,7 +18,7 @@ from typing import Any
 from rsrp_lava.engines.leases import Lease
 from rsrp_lava.engines.packing import pack, unpack
 from rsrp_lava.engines.player import Player
-from rsrp_lava.engines.shards import Answer, Order, Weights
+from rsrp_lava.engines.shards import Answer, Asked, Order, Weights
 from rsrp_lava.errors import EngineError, RsrpError
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.threads import available_threads
@@ -50,9 +50,9 @@ class RemotePlayer:
         """Make the player; answers once it is ready."""
         self._player = Player(experiment, seed)
 
-    def play(self, weights: Weights, generation: int, deterministic: bool, first: int, samples: int) -> bytes:
+    def play(self, weights: Weights | None, asked: Asked, first: int, samples: int) -> bytes:
         """See `Player.play`."""
-        return pack(self._player.play(weights, generation, deterministic, first, samples), deterministic)
+        return pack(self._player.play(weights, asked, first, samples), asked.deterministic)
 
 
 class RayWorkers:
@@ -68,7 +68,7 @@ class RayWorkers:
         self._ray, self._experiment, self._seed, self._count = ray, experiment, seed, count
         self._workers: list[_Worker] = []
         self._started_ray, self._counted_s = False, 0.0
-        self._sent: tuple[Weights, Any] | None = None
+        self._sent: tuple[Weights | None, Any] | None = None
         self._unreported_bytes = 0
 
     @property
@@ -119,7 +119,7 @@ class RayWorkers:
             self._sent = (order.weights, self._ray.put(order.weights))
             self._unreported_bytes += len(pickle.dumps(order.weights, 5))
         worker.task = (order, lease)
-        worker.awaited = worker.actor.play.remote(self._sent[1], order.generation, order.deterministic, *lease)
+        worker.awaited = worker.actor.play.remote(self._sent[1], order.asked, *lease)
 
     def wait(self, timeout_s: float) -> list[Answer]:
         """See `engines.shards.Workforce.wait`."""

@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rsrp_lava.engines.leases import MOST_LOSSES, Lease, Leases, pieces
 from rsrp_lava.engines.protocol import Outcome
@@ -42,13 +42,21 @@ class Weights:
         )
 
 
+class Asked(NamedTuple):
+    """What is to be played, in the words of `engines.protocol.Engine.play`."""
+
+    generation: int
+    deterministic: bool
+    episodes: int | None = None
+    blindly: bool = False  #: `Engine.play_blindly`: no network plays
+
+
 @dataclass(frozen=True)
 class Order:
     """One `play`; each is a new one."""
 
-    weights: Weights
-    generation: int
-    deterministic: bool
+    weights: Weights | None  #: None: as they were; of `play_blindly`
+    asked: Asked
 
 
 @dataclass(frozen=True)
@@ -135,12 +143,19 @@ class ShardedEngine:
         samples: int,
         deterministic: bool = False,
         first: int = 0,
+        episodes: int | None = None,
     ) -> Outcome:
         """See `engines.protocol.Engine.play`. Raises `EngineError` if a sample cannot be played."""
         weights = Weights(dict(probabilities), normaliser.scaling)
         if self._weights is None or not weights.same_as(self._weights):
             self._weights = weights
-        order = Order(self._weights, generation, deterministic)
+        return self._play(Order(self._weights, Asked(generation, deterministic, episodes)), first, samples)
+
+    def play_blindly(self, episodes: int, first: int = 0) -> Outcome:
+        """See `engines.protocol.Engine.play_blindly`. Raises `EngineError` if an episode ends its worker."""
+        return self._play(Order(self._weights, Asked(0, True, blindly=True)), first, episodes)
+
+    def _play(self, order: Order, first: int, samples: int) -> Outcome:
         leases: Leases[Outcome] = Leases(deque(pieces(first, samples, self.workforce.size)))
         while True:
             for worker in self.workforce.idle():
@@ -162,7 +177,7 @@ class ShardedEngine:
                     begin, count = lease
                     raise EngineError(
                         f"{self.experiment.task}: a worker was lost {MOST_LOSSES} times while it played samples {begin} to "
-                        f"{begin + count - 1} of generation {order.generation}; the last one {answer.lost}"
+                        f"{begin + count - 1} of generation {order.asked.generation}; the last one {answer.lost}"
                     )
         elif answer.order is not None and answer.order is not order:
             return  # a straggler of an earlier play
@@ -190,4 +205,4 @@ class ShardedEngine:
         self.workforce.close()
 
 
-__all__ = ["Answer", "Order", "ShardedEngine", "Weights", "Workforce"]
+__all__ = ["Answer", "Asked", "Order", "ShardedEngine", "Weights", "Workforce"]

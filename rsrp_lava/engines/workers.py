@@ -75,7 +75,7 @@ class LocalWorkers:
         """See `engines.shards.Workforce.submit`."""
         new = None if order.weights is worker.weights else order.weights
         worker.task, worker.weights = (order, lease), order.weights
-        worker.send((new, order.generation, order.deterministic, *lease))
+        worker.send((new, order.asked, *lease))
 
     def wait(self, timeout_s: float) -> list[Answer]:
         """See `engines.shards.Workforce.wait`."""

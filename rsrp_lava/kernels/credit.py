@@ -71,3 +71,17 @@ def sum_credit(source, units, seed, generation, stream, first_word, last_word, c
                     add_where(partial, 64 * w, released[w], units[i])
             for k in range(64 * n_words):
                 total[k] += partial[k]
+
+
+@kernel
+def squared_lengths(credit, rho):
+    """Σ c² of credits c (float64), and Σ ρ (1 − ρ) of probabilities (float32), both of shape (synapses,).
+
+    In float64, added in their order.
+    """
+    squared = variance = 0.0
+    for k in range(credit.shape[0]):
+        squared += credit[k] * credit[k]
+        p = np.float64(rho[k])
+        variance += p * (1.0 - p)
+    return squared, variance

@@ -23,7 +23,7 @@ from .lanes import aligned_zeros, sum_rows
 from .neurons import lif_step
 from .random_bits import MEMBRANE, fill_start, fill_uniform
 from .release import draw_release
-from .rollout import normalise, readout_count
+from .rollout import count_output, normalise, readout_count
 
 
 @kernel
@@ -139,6 +139,14 @@ def step_population(task, states, outputs, max_steps, alive, returns, steps, end
             steps[sample] += 1
             if ended[sample] or steps[sample] >= max_steps:
                 alive[sample] = 0
+
+
+@kernel
+def answer_population(outputs, alive, answers):
+    """Count the answers of samples that play: answers[i] (int64) as of `rollout.count_output`."""
+    for sample in range(alive.shape[0]):
+        if alive[sample]:
+            count_output(outputs[sample], answers[sample])
 
 
 @kernel

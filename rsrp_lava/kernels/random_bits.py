@@ -45,6 +45,8 @@ SLIP = 5010
 #: Noise on observations (its key is a number drawn at the start of the episode), and what a study does to synapses.
 OBSERVATION_NOISE = 7000
 PERTURBATION = 7001
+#: Outputs of no network: random actions, which returns are compared with.
+RANDOM_ACTIONS = 8000
 #: Added to MEMBRANE, TASK and the streams of rules for evaluation episodes: they never share a number with training.
 EVALUATION = 1000
 

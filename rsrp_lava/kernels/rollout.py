@@ -73,6 +73,33 @@ class Tally(NamedTuple):
     steps: np.ndarray  #: int64, shape (samples,)
     observation_sums: np.ndarray  #: int64, shape (d_in, exact_sums.PLACES); (0, PLACES): observations are not summed
     events: np.ndarray  #: int64, shape (3,): what integers lost (kernels/arithmetic.py)
+    outputs: np.ndarray  #: int64, shape (2 + choices,): what the networks answered (`count_output`)
+
+
+def no_outputs(n_outputs: int) -> np.ndarray:
+    """`Tally.outputs` before the first environment step; one output stands for two choices, by its sign."""
+    return np.zeros(2 + max(2, n_outputs), np.int64)
+
+
+@njit(nogil=True)
+def count_output(output, counts):
+    """Count the answer of one environment step.
+
+    counts[0]        every output is exactly 0
+    counts[1]        every output is at −1 or 1, or beyond (where numbers in a range are cut)
+    counts[2 + o]    output o is the largest, the first of equal ones; of a single output, whether it is positive
+    """
+    silent, at_limit, choice = True, True, 0
+    for o in range(output.shape[0]):
+        silent = silent and output[o] == 0
+        at_limit = at_limit and abs(output[o]) >= 1
+        if output[o] > output[choice]:
+            choice = o
+    if output.shape[0] == 1:
+        choice = 1 if output[0] > 0 else 0
+    counts[0] += silent
+    counts[1] += at_limit
+    counts[2 + choice] += 1
 
 
 @njit(nogil=True)
@@ -192,6 +219,7 @@ def sense_and_simulate(state, constants, observation, mean, inverse_std, tally):
     normalise(observation, mean, inverse_std, state.z, tally.observation_sums)
     input_drive(constants.input, state.z, state.input_rows, state.drive, tally.events)
     simulate(state, constants, tally.events)
+    count_output(state.output, tally.outputs)
 
 
 @kernel
@@ -288,6 +316,7 @@ __all__ = [
     "act",
     "allocate_state",
     "draw_sample",
+    "no_outputs",
     "play_episodes",
     "specialise",
     "start_episode",

@@ -12,9 +12,10 @@ from rsrp_lava.engines.protocol import Engine, Outcome
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.kernels.ranges import in_turn
+from rsrp_lava.learners.baselines import baselines_record, play_few
 from rsrp_lava.learners.protocol import Record, evaluation_record
 from rsrp_lava.learning.optimizers import OptimizerState
-from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_credit, stored_credit
+from rsrp_lava.learning.rsrp import Update, entropy_bits, histogram, release_credit, stored_credit, update_ratio
 from rsrp_lava.learning.transforms import TRANSFORMS, mean_reward
 from rsrp_lava.network import Projection, ReleaseProbabilities, release_sha256
 from rsrp_lava.normaliser import Normaliser
@@ -22,6 +23,8 @@ from rsrp_lava.run_folder import Checkpoint
 from rsrp_lava.threads import Threads
 
 _NORMALISER = "normaliser/"
+#: Networks that are played a second time to compare them.
+_COMPARED = 128
 
 
 @dataclass
@@ -116,11 +119,12 @@ class PopulationLearner:
         state = self.state
         return self.engine.play(state.probabilities, state.normaliser, state.generation, episodes, deterministic=True)
 
-    def advance(self, evaluation: Outcome | None) -> Record:
+    def advance(self, evaluation: Outcome | None, compare: bool = False) -> Record:
         """See `learners.protocol.Learner.advance`."""
         experiment, engine, state = self.experiment, self.engine, self.state
         entropy, shapes = self._entropy(), self._histograms()
         sampled = engine.play(state.probabilities, state.normaliser, state.generation, experiment.population)
+        measured = self._measure_once(evaluation) | (self._compare(sampled) if compare else {})
         normaliser, mean = state.normaliser.update(sampled.observations), mean_reward(sampled.returns)
         if engine.learn is not None:
             updates = engine.learn(state.generation + 1, normaliser, mean)
@@ -137,8 +141,14 @@ class PopulationLearner:
             "generation": state.generation,
             "sampled_return": state.sampled_return,
             "sampled_std": float(sampled.valid.std()) if len(sampled.valid) else 0.0,
+            "tied_returns": tied_share(sampled.returns),
             **(evaluation_record(evaluation) if evaluation else {}),
+            **answers_record("sampled", sampled),
+            **(answers_record("evaluation", evaluation) if evaluation else {}),
+            **measured,
             "entropy_bits": entropy,
+            "update_ratio": {name: update_ratio([update]) for name, update in updates.items()},
+            "update_ratio_in_all": update_ratio(updates.values()),
             **shapes,
             "env_steps": state.env_steps,
             **_engine_record([sampled, evaluation] if evaluation else [sampled]),
@@ -177,6 +187,29 @@ class PopulationLearner:
         self.engine.close()
         self.pool.close()
 
+    def _measure_once(self, evaluation: Outcome | None) -> Record:
+        """At generation 0 the baselines. Nothing releases in its evaluation, so no output is ever other than 0."""
+        if self.state.generation > 0 or evaluation is None:
+            return {}
+        episodes = self.experiment.evaluation_episodes
+        if self.experiment.classifies:
+            return baselines_record(guess=self.engine.play_blindly(episodes))
+        return baselines_record(nothing=evaluation, random=play_few(self.engine.play_blindly, episodes))
+
+    def _compare(self, sampled: Outcome) -> Record:
+        """Part of the variance of returns that comes from the networks: some are played again, with other starts.
+
+        Correlation of both returns of a network; the rest of the variance is that of starts and of chance. Not for engine
+        lava, whose graph plays a generation once, and images, which all networks see alike.
+        """
+        experiment, state = self.experiment, self.state
+        if self.engine.learn is not None or experiment.classifies:
+            return {}
+        n, episodes = min(experiment.population, _COMPARED), experiment.environment.episodes_per_sample
+        twice = self.engine.play(state.probabilities, state.normaliser, state.generation, n, episodes=2 * episodes)
+        first = sampled.returns[:n]
+        return {"network_share": share_of_networks(first, 2 * twice.returns - first)}
+
     def _learn(self, sampled: Outcome) -> dict[str, Update]:
         """Rank, broadcast, update: what every plastic projection becomes."""
         experiment, state = self.experiment, self.state
@@ -206,6 +239,33 @@ class PopulationLearner:
         if self.state.generation not in self.experiment.histograms_at:
             return {}
         return {"histogram": {name: histogram(rho).tolist() for name, rho in self.state.probabilities.items()}}
+
+
+def share_of_networks(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Part of the variance of returns that is the networks': the intraclass correlation of two returns of each network.
+
+        (s₊² − s₋²) / (s₊² + s₋²),   s±²: variance of first ± second              (Fisher 1925, §38, of pairs)
+
+    A negative estimate is 0; networks that failed do not count. None if no returns differ, or there are fewer than three.
+    """
+    both = np.isfinite(first) & np.isfinite(second)
+    if both.sum() < 3:
+        return None
+    plus, minus = (float(of_pairs[both].var()) for of_pairs in (first + second, first - second))
+    return max(0.0, (plus - minus) / (plus + minus)) if plus + minus > 0 else None
+
+
+def tied_share(returns: np.ndarray) -> float:
+    """Part of the samples that have the return which most have; failed ones count as one return."""
+    return float(np.unique(returns, return_counts=True)[1].max() / len(returns))
+
+
+def answers_record(whose: str, played: Outcome) -> Record:
+    """Parts of the environment steps in which every output was 0, was at its limit, and was the commonest choice."""
+    if played.outputs is None or not played.outputs[2:].any():
+        return {}
+    silent, at_limit, *choices = (played.outputs / played.outputs[2:].sum()).tolist()
+    return {f"{whose}_outputs": {"silent": silent, "at_limit": at_limit, "same_choice": max(choices)}}
 
 
 def _storage_record(updates: dict[str, Update]) -> Record:

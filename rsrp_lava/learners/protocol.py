@@ -42,8 +42,11 @@ class Learner(Protocol):
         """Play deterministic episodes with what was learned so far; nothing changes."""
         ...
 
-    def advance(self, evaluation: Outcome | None) -> Record:
-        """One generation: `state` moves on by one. `evaluation`: what was played before it, for the record."""
+    def advance(self, evaluation: Outcome | None, compare: bool = False) -> Record:
+        """One generation: `state` moves on by one. `evaluation`: what was played before it, for the record.
+
+        `compare`: also measure how much of the variance of returns is the networks' (`network_share`), if that is possible.
+        """
         ...
 
     def final_record(self, evaluation: Outcome) -> Record:

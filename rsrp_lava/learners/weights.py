@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsrp_lava.engines.baseline import WithoutNetwork, guess
 from rsrp_lava.engines.lava import LavaRule
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.experiment import Experiment, no_release
 from rsrp_lava.kernels.arithmetic import EVENTS
+from rsrp_lava.learners.baselines import baselines_record, play_few
 from rsrp_lava.learners.protocol import Record, evaluation_record
 from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser, Observations
 from rsrp_lava.rules import Memory, Played, weights
 from rsrp_lava.run_folder import Checkpoint
+from rsrp_lava.tasks import EpisodeTask
+from rsrp_lava.tasks.data import load_data
 from rsrp_lava.threads import Threads
 
 _MEMORY = "memory/"
@@ -70,6 +74,8 @@ class WeightLearner:
         if experiment.engine == "lava":
             self._graph = LavaRule(experiment, self._rule, seed)
             self.stopping = self._graph.stopping
+        task = experiment.build_task()
+        self._without_network = WithoutNetwork(task, seed) if isinstance(task, EpisodeTask) else None
         self._n_inputs = getattr(experiment.build_task(), "n_observations", 0)
         self.state = WeightState(0, experiment.rule, self._rule.start())
 
@@ -87,14 +93,17 @@ class WeightLearner:
     def prepare(self) -> None:
         """See `learners.protocol.Learner.prepare`."""
         (self._rule if self._graph is None else self._graph).prepare(self.state.memory)
+        if self._without_network is not None:
+            self._without_network.prepare()
 
     def evaluate(self, episodes: int) -> Outcome:
         """See `learners.protocol.Learner.evaluate`."""
         return self._outcome(self._rule.evaluate(self.state.memory, self.state.generation, episodes, self.threads))
 
-    def advance(self, evaluation: Outcome | None) -> Record:
-        """See `learners.protocol.Learner.advance`."""
+    def advance(self, evaluation: Outcome | None, compare: bool = False) -> Record:
+        """See `learners.protocol.Learner.advance`; a generation has no networks to compare."""
         state = self.state
+        measured = self._measure_once() if state.generation == 0 else {}
         played = self._play()
         state.sampled_return = float(np.mean(played.returns))
         state.env_steps += int(played.steps.sum())
@@ -104,12 +113,22 @@ class WeightLearner:
             "sampled_return": state.sampled_return,
             "sampled_std": float(np.std(played.returns)),
             **(evaluation_record(evaluation) if evaluation else {}),
+            **measured,
             "measures": played.measures,
             "env_steps": state.env_steps,
             "updates": state.updates,
         }
         state.generation += 1
         return record
+
+    def _measure_once(self) -> Record:
+        """The baselines."""
+        play, episodes = self._without_network, self.experiment.evaluation_episodes
+        if play is None:
+            data = load_data(self.experiment.task, self.experiment.data, self.experiment.environment.observation_noise)
+            return baselines_record(guess=guess(data, episodes))
+        nothing = play_few(lambda count, first: play.play(count, first, 0.0), episodes)
+        return baselines_record(nothing=nothing, random=play_few(play.play, episodes))
 
     def _play(self) -> Played:
         """The training episodes of a generation, and what is learned from them."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from rsrp_lava.kernels.credit import BLOCK_WORDS, sum_credit, sum_stored_credit
+from rsrp_lava.kernels.credit import BLOCK_WORDS, squared_lengths, sum_credit, sum_stored_credit
 from rsrp_lava.kernels.plasticity import clip, move
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.ranges import SYNAPSES_PER_PIECE, MapRanges, in_turn, rows_per_piece
@@ -90,6 +90,9 @@ class Update(NamedTuple):
     optimizer: OptimizerState
     asked: int  #: synapses whose probability was to change (0 where storage is float32: nothing is lost)
     lost: int  #: … and did not, because the change was rounded away
+    #: Squared length of the credit, and what it is on average if no reward depends on a release (`update_ratio`).
+    squared: float = 0.0
+    noise_squared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ class Rsrp:
 
         map_ranges(work, old.size, SYNAPSES_PER_PIECE)
         asked, lost = (sum(column) for column in zip(*counted, strict=True))
-        return Update(new.reshape(shape), next_state, asked, lost)
+        return Update(new.reshape(shape), next_state, asked, lost, *_lengths(credits, old, broadcast))
 
     def _stored(
         self, rho: np.ndarray, before: np.ndarray, key: tuple[int, int, int], first: int
@@ -207,6 +210,23 @@ class Rsrp:
 def gradient_scale(broadcast: Broadcast) -> float:
     """What credit is multiplied by to be the natural gradient: the broadcast's scale over N."""
     return broadcast.scale / len(broadcast.units)
+
+
+def _lengths(credit: np.ndarray, rho: np.ndarray, broadcast: Broadcast) -> tuple[float, float]:
+    """Squared length of the credits c_j = Σ_i u_i (θ_ij − ρ_j), and what it is on average if no reward depends on a release.
+
+    Releases are then independent of the u_i and of each other, with means ρ_j:   E Σ_j c_j² = Σ_i u_i² Σ_j ρ_j (1 − ρ_j)
+    """
+    units = broadcast.units.astype(np.int64)
+    squared, variance = squared_lengths(credit, rho)
+    return squared, float((units * units).sum()) * variance
+
+
+def update_ratio(updates: Iterable[Update]) -> float | None:
+    """Squared length of the credit against what noise alone gives: 1 on average without a signal, 1 + f N / K with one that
+    explains f of the variance of the broadcast scalars by K synapses. None: no reward differed."""
+    squared, noise = (math.fsum(values) for values in zip(*(update[-2:] for update in updates), strict=True))
+    return squared / noise if noise else None
 
 
 #: Bins of a histogram of ρ: their centres are k / 32, so that codes of up to 5 bits fall on centres.

@@ -1,9 +1,9 @@
-"""How returns are written: accuracies and rewards, within ±1, with three decimals, others with one."""
+"""How returns are written (accuracies and rewards, within ±1: three decimals, others: one), and whether they rise."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,22 @@ def shown_range(returns: Sequence[float] | np.ndarray) -> str:
     """Mean (lowest to highest)."""
     digits = _decimals(*returns)
     return f"{np.mean(returns):.{digits}f} ({min(returns):.{digits}f} to {max(returns):.{digits}f})"
+
+
+def trend(values: Iterable[float]) -> float | None:
+    """Standard errors by which the mean of the later half is above that of the earlier one (Welch 1947), within ±99.
+
+    About 0 ± 1 of values that do not depend on time. None of fewer than four.
+    """
+    given = np.array(list(values))
+    half = len(given) // 2
+    if half < 2:
+        return None
+    early, late = given[:half], given[half:]
+    rise, error = late.mean() - early.mean(), math.sqrt(early.var(ddof=1) / half + late.var(ddof=1) / len(late))
+    if error == 0:
+        return float(99 * np.sign(rise))
+    return float(np.clip(rise / error, -99, 99))
 
 
 def _decimals(*returns: float) -> int:

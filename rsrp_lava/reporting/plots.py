@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsrp_lava.reporting.numbers import half_interval, shown_spread
+from rsrp_lava.reporting.numbers import half_interval, shown_return, shown_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,9 +21,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 def draw_run(
     title: str, metrics: Sequence[dict[str, Any]], target: IO[bytes] | Path, classifies: bool = False, episodes: int = 1
 ) -> None:
-    """One run: returns (sampled mean ± std; evaluation, and the 95 % interval of its mean over `episodes`) above; below the
-    entropy of every projection, or what a rule with weights measures of itself. Where it `classifies`, evaluation is an
-    accuracy, which has no spread. As PNG."""
+    """One run: returns (sampled mean ± std; evaluation, and the 95 % interval of its mean over `episodes`) above, with what
+    is earned without learning; below the entropy of every projection, or what a rule with weights measures of itself. Where
+    it `classifies`, evaluation is an accuracy, which has no spread. As PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 6))  # every training ends with this picture: finding a layout would double its time
@@ -43,6 +43,17 @@ def draw_run(
         if spread.any():
             label += f", 95 % interval of the mean of {episodes:,}" if key == "evaluation" else ", ± standard deviation"
         draw_band(returns, [record["generation"] for record in records], mean, spread, colour, label)
+    if sampled and "evaluation_return" in metrics[0]:
+        returns.plot(
+            metrics[0]["generation"],
+            metrics[0]["evaluation_return"],
+            "o",
+            color=COLOURS[0],
+            markerfacecolor="white",
+            label=f"{evaluation} of generation 0: nothing releases",
+            clip_on=False,
+        )
+    draw_baselines(returns, metrics[0].get("baselines", {}))
     returns.set_ylabel("reward, accuracy" if classifies else "return")
     returns.set_title(title, fontsize="medium")
     returns.legend(loc="best", fontsize="small")
@@ -53,6 +64,27 @@ def draw_run(
     _count_generations(below)
     finish(returns, below)
     figure.savefig(target, format="png", dpi=130)
+
+
+#: What is earned without learning, by its name in the records, and how it is drawn.
+_BASELINES = {
+    "nothing": ("doing nothing", ":"),
+    "random": ("random actions", "--"),
+    "guess": ("guessing the commonest class", "--"),
+}
+
+
+def draw_baselines(axes: Axes, baselines: Mapping[str, Mapping[str, float]]) -> None:
+    """A grey line for each, with its value in the legend; one that would make all else flat is in the legend only."""
+    low, high = axes.get_ylim()
+    for name, of in baselines.items():
+        label, style = _BASELINES[name]
+        label = f"{label}: {shown_return(of['return'])}"
+        if low - (high - low) <= of["return"] <= high + (high - low):
+            axes.axhline(of["return"], linestyle=style, color="0.4", linewidth=1, label=label)
+        else:
+            place = "below" if of["return"] < low else "above"
+            axes.plot([], [], linestyle=style, color="0.4", linewidth=1, label=f"{label} (far {place})")
 
 
 def _draw_measures(axes: Axes, key: str, metrics: Sequence[dict[str, Any]]) -> None:
@@ -69,9 +101,10 @@ def draw_curves(
     curves: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
     target: IO[bytes] | Path,
     file_format: str = "png",
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """What was `measured` against generation, one curve an experiment: mean ± std over its seeds, or of a single seed the
-    95 % interval of the mean over episodes.
+    95 % interval of the mean over episodes; `baselines`: lines beside.
 
     `curves`: label, generations, returns and halves of their intervals, shape (seeds, generations), of each experiment.
     """
@@ -87,11 +120,12 @@ def draw_curves(
             spread, limits = halves[0], (-np.inf, np.inf)
             label += ", 95 % interval of the mean" if spread.any() else ""
         draw_band(axes, generations, returns.mean(axis=0), spread, colour, label, limits)
+    draw_baselines(axes, baselines or {})
     spread = ", mean ± std over seeds" if any(len(returns) > 1 for _, _, returns, _ in curves) else ""
     _count_generations(axes)
     axes.set_ylabel(f"{measured}{spread}")
     axes.set_title(title, fontsize="medium")
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="best" if baselines else "lower right", fontsize="small")
     finish(axes)
     figure.savefig(target, format=file_format, dpi=130)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +14,14 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from rsrp_lava.reporting.numbers import shown_evaluation, shown_return
+from rsrp_lava.reporting.numbers import shown_evaluation, shown_return, trend
 
 #: Seconds between plain lines when stderr is not a terminal.
 _PLAIN_INTERVAL_S = 2.0
 #: What a narrow terminal does without, in this order; generation and time left are always there.
-_LEFT_OUT_FIRST = ("bar", "entropy", "speed", "sampled", "evaluation")
+_LEFT_OUT_FIRST = ("bar", "trend", "speed", "sampled", "evaluation")
+#: Generations whose sampled returns make the trend.
+_TREND = 20
 
 
 class RunLine:
@@ -36,17 +39,21 @@ class RunLine:
         self._first: tuple[dict[str, Any], float] | None = None
         self._last: tuple[dict[str, Any], float] | None = None
         self._evaluation: str | None = None
+        self._sampled: deque[float] = deque(maxlen=_TREND)
 
     def note(self, record: dict[str, Any], at: float) -> None:
         """Take in a generation's record; `at`: seconds on one clock for all of them."""
         if "evaluation_return" in record:
             self._evaluation = shown_evaluation(record["evaluation_return"], record["evaluation_std"], self._classifies)
+            if "entropy_bits" in record and record["generation"] == 0:
+                self._evaluation += " (nothing releases)"
         if "sampled_return" in record:
             self._first = self._first or (record, at)
             self._last = (record, at)
+            self._sampled.append(record["sampled_return"])
 
     def parts(self) -> dict[str, str]:
-        """Generation, sampled and evaluation mean, entropy, speed and time left, each as text."""
+        """Generation, sampled and evaluation mean, trend of the sampled ones, speed and time left, each as text."""
         done = self._last[0]["generation"] + 1 if self._last else 0
         share = self._share(self._last[0]) if self._last else 0.0
         filled = round(20 * share)
@@ -58,8 +65,8 @@ class RunLine:
                 "sampled": f"sampled {shown_return(last['sampled_return'])}",
                 "evaluation": f"evaluation {self._evaluation or 'not yet'}",
             }
-            if "entropy_bits" in last:
-                parts["entropy"] = "entropy " + " ".join(f"{name} {bits:.2f}" for name, bits in last["entropy_bits"].items())
+            if (rise := trend(self._sampled)) is not None:
+                parts["trend"] = f"trend {rise:+.1f} σ"
             played, elapsed = last["generation"] - first["generation"], now - began
             if played and elapsed > 0:
                 steps = "images" if self._classifies else "env steps"
@@ -126,7 +133,8 @@ class LiveLine:
 
 
 class TerminalProgress:
-    """Callable with a generation's record; draws generation, sampled and evaluation mean, entropy, speed, time left."""
+    """Callable with a generation's record; draws generation, sampled and evaluation mean, trend, speed, time left, and says
+    once why a run does not learn."""
 
     def __init__(self, title: str, line: RunLine, console: Console | None = None) -> None:
         self._line, self._display = line, LiveLine(console or Console(stderr=True))
@@ -135,6 +143,8 @@ class TerminalProgress:
     def __call__(self, record: dict[str, Any]) -> None:
         """Show a finished generation."""
         self._line.note(record, time.perf_counter())
+        if "notice" in record:
+            self._display.say(shown_notice(record))
         self._display.show(self._line.parts())
 
     def stopping(self, how: str) -> None:
@@ -144,6 +154,11 @@ class TerminalProgress:
     def close(self) -> None:
         """Show the last generation, and leave the terminal as it was."""
         self._display.close()
+
+
+def shown_notice(record: dict[str, Any]) -> str:
+    """What a record says about why a run does not learn."""
+    return f"notice, generation {record['generation']}: {record['notice']['text']} (docs/not-learning.md)"
 
 
 def _fit(parts: dict[str, str], width: int) -> str:
