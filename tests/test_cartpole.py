@@ -25,7 +25,7 @@ def assert_same_step(gym, state, output):
     TASK.observe(state, observation)
     gym_observation, gym_reward, terminated, truncated, _ = gym.step(int(output[0] > 0))
     np.testing.assert_array_equal(state.view("u8"), np.asarray(gym.state, np.float64).view("u8"))
-    np.testing.assert_array_equal(observation.view("u4"), gym_observation.view("u4"))
+    np.testing.assert_array_equal(observation.view("u8"), gym_observation.astype(np.float64).view("u8"))
     assert (reward, ended, False) == (gym_reward, terminated, truncated)
     return ended
 
