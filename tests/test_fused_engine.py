@@ -256,7 +256,7 @@ def test_a_kernel_of_held_functions_calls_those_of_each_task_and_is_compiled_onc
     tasks = [constant_task(float(number)) for number in range(5)]
     gc.collect()
     for number, functions in enumerate(tasks):
-        state, observation = np.zeros(1), np.zeros(1, np.float32)
+        state, observation = np.zeros(1), np.zeros(1)
         earned = start_and_step(functions, state, np.full(1, 0.25), observation, np.ones(1, np.float32))
         assert (earned, observation[0]) == ((number + 1.25, False), 2 * (number + 0.25))
     assert len(start_and_step.overloads) == 1
