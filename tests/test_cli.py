@@ -33,6 +33,7 @@ TINY = "population: 8\ngenerations: 2\nevaluation_episodes: 4\nseed: 5\nnetwork:
 SUMMARY = {
     *(
         "task",
+        "notices",
         "rule",
         "engine",
         "seed",
@@ -91,7 +92,7 @@ def test_train_without_json_leaves_stdout_empty_and_shows_progress(rsrp_lava):
     done = rsrp_lava("train", "--config", "tiny.yaml", "--out", "a")
     assert (done.code, done.out) == (0, "")
     last = next(line for line in done.err.splitlines() if line.startswith("generation 2/2"))
-    for shown in ("sampled ", "evaluation ", "trend ", " env steps/s ", " left"):
+    for shown in ("sampled ", "evaluation ", " env steps/s ", " left"):
         assert shown in last
     assert re.search(r"evaluation [\d.]+ ± [\d.]+ after 2 generations, [\d.]+ s; run folder: a\n", done.err)
 
@@ -240,6 +241,10 @@ def legend(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+#: Lines of a picture beside the curves.
+BASELINES = {"nothing": "doing nothing", "random": "random actions"}
+
+
 def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, drawn):
     for seed in (1, 2):
         rsrp_lava("train", "--config", "tiny.yaml", "--seed", seed, "--generations", 1 + seed, "--out", seed)
@@ -248,10 +253,12 @@ def test_plot_groups_runs_that_differ_in_their_seed_only(rsrp_lava, drawn):
     rsrp_lava("plot", 1, 2, "adam")
     (axes,) = drawn
     one, two, adam = ([record["evaluation_return"] for record in load_run(name).metrics] for name in ("1", "2", "adam"))
+    baselines = load_run("1").metrics[0]["baselines"]
     both = np.array([[*one, one[-1]], two])  # the shorter one keeps its last value
     assert legend(axes) == [
         f"N = 8, sgd auto (2 seeds): {both[:, -1].mean():.1f} ± {both[:, -1].std():.1f}",
         f"N = 8, adam auto (seed 5): {adam[-1]:.1f}, 95 % interval of the mean",
+        *(f"{what}: {baselines[name]['return']:.1f}" for name, what in BASELINES.items()),
     ]
     assert axes.get_ylabel() == "evaluation return, mean ± std over seeds"
     assert np.array_equal(axes.lines[0].get_ydata(), both.mean(axis=0))
@@ -265,7 +272,12 @@ def test_accuracies_are_drawn_as_such(rsrp_lava, drawn):
         assert "±" not in rsrp_lava("watch", seed, "--once").out
     rewards, *_ = drawn
     assert rewards.get_ylabel() == "reward, accuracy"
-    assert legend(rewards) == ["sampled networks, ± standard deviation", "test accuracy (release where ρ > ½)"]
+    assert legend(rewards) == [
+        "sampled networks, ± standard deviation",
+        "test accuracy (release where ρ > ½)",
+        "test accuracy of generation 0: nothing releases",
+        "guessing the commonest class: 0.101",
+    ]
     assert len(rewards.collections) == 1
     drawn.clear()
     rsrp_lava("plot", 0, 1)

@@ -1,4 +1,4 @@
-"""How returns are written."""
+"""How returns are written, and whether they rise."""
 
 import math
 
@@ -13,6 +13,7 @@ from rsrp_lava.reporting.numbers import (
     shown_range,
     shown_return,
     shown_spread,
+    trend,
 )
 
 
@@ -35,6 +36,23 @@ from rsrp_lava.reporting.numbers import (
 )
 def test_decimals_are_those_that_say_something(written, expected):
     assert written == expected
+
+
+@pytest.mark.parametrize("value", [0.0, 123.4, -0.1, 1e100, -5e-324])
+@pytest.mark.parametrize("n", [4, 11, 20])
+def test_equal_values_have_no_trend_whatever_their_means_are_rounded_to(value, n):
+    assert trend([value] * n) == 0
+
+
+def test_trend_is_that_of_welch():
+    """By hand: means 2 and 6, variances 2 and 8 of two values each."""
+    assert trend([1, 3, 4, 8]) == pytest.approx(4 / (2 / 2 + 8 / 2) ** 0.5)
+    assert trend([0, 0, 1, 1]) == 99
+    assert trend([1, 1, 0, 0]) == -99
+    assert trend([1, 2, 3]) is None
+    random = np.random.default_rng(0)
+    values = [trend(random.normal(size=20)) for _ in range(2000)]
+    assert np.mean(np.array(values) > 2) < 0.05
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 32, 128, 3000])

@@ -71,9 +71,9 @@ def trend(values: Iterable[float]) -> float | None:
         return None
     early, late = given[:half], given[half:]
     rise, error = late.mean() - early.mean(), math.sqrt(early.var(ddof=1) / half + late.var(ddof=1) / len(late))
-    if error == 0:
-        return float(99 * np.sign(rise))
-    return float(np.clip(rise / error, -99, 99))
+    if abs(rise) <= 1e-12 * np.abs(given).max():  # means of equal values may be rounded otherwise
+        return 0.0
+    return float(np.clip(rise / error, -99, 99)) if error else float(99 * np.sign(rise))
 
 
 def _decimals(*returns: float) -> int:
