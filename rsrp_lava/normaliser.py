@@ -87,7 +87,7 @@ class Normaliser(Scaling):
     @classmethod
     def start(cls, n_inputs: int, unscaled: np.ndarray | None = None) -> Normaliser:
         """Mean 0 and standard deviation 1, until the first generation has been seen."""
-        return cls.of_sums(*[[0] * n_inputs] * 3, unscaled)
+        return cls.of_sums([0] * n_inputs, [0] * n_inputs, [0] * n_inputs, unscaled)
 
     @classmethod
     def of_sums(
@@ -113,8 +113,8 @@ class Normaliser(Scaling):
     def update(self, seen: Observations) -> Normaliser:
         """With what was seen since."""
         before = (self.counts, self.sums, self.squares)
-        together = (list(map(add, a, b)) for a, b in zip(before, seen.integers(), strict=True))
-        return Normaliser.of_sums(*together, self.unscaled)
+        counts, sums, squares = (list(map(add, a, b)) for a, b in zip(before, seen.integers(), strict=True))
+        return Normaliser.of_sums(counts, sums, squares, self.unscaled)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The sums, exactly, as arrays for a checkpoint. Inverse: `from_arrays`."""

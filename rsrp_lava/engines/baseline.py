@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.kernels.arithmetic import EVENTS
 from rsrp_lava.kernels.baseline import play_without_network
-from rsrp_lava.kernels.rollout import specialise
+from rsrp_lava.kernels.held import Held
+from rsrp_lava.kernels.rollout import specialise, task_functions
 from rsrp_lava.normaliser import Observations
 from rsrp_lava.tasks import EpisodeTask
 from rsrp_lava.tasks.data import DataSet
@@ -18,8 +21,11 @@ class WithoutNetwork:
 
     def __init__(self, task: EpisodeTask, seed: int) -> None:
         self.task, self.seed = task, seed
-        self._functions = (task.reset, task.observe, task.step)
         self._sizes = (task.random_size, task.n_outputs, task.max_steps)
+
+    @functools.cached_property
+    def _functions(self) -> Held:
+        return task_functions(self.task.reset, self.task.observe, self.task.step)
 
     def prepare(self) -> None:
         """Compile the kernel, or load it from the cache."""

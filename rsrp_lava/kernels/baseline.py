@@ -23,20 +23,21 @@ def play_without_network(task, seed, sizes, largest, task_state, episodes, retur
 
     Parameters
     ----------
-    task : (reset, observe, step), compiled functions of the signatures in rollout.py
+    task : the task's functions (rollout.task_functions)
     sizes : (random_size, n_out, max_steps)
     largest : float64; outputs are uniform in [−largest, largest): 1 for random actions, 0 for none
     task_state : float64, of the task, written
     returns : float64, steps : int64, shape (episodes,)      written
     """
+    reset, _, step = task.value
     random, output = np.empty(sizes[0], np.float64), np.zeros(sizes[1], np.float32)
     for episode in range(episodes[0], episodes[1]):
         fill_start(seed, 0, EVALUATION, episode, 0, random)
-        task[0](task_state, random)
+        reset(task_state, random)
         total, played, ended = 0.0, np.int64(0), False
         while played < sizes[2] and not ended:
             random_output(seed, episode, played, largest, output)
-            reward, ended = task[2](task_state, output)
+            reward, ended = step(task_state, output)
             total += reward
             played += 1
         returns[episode - episodes[0]], steps[episode - episodes[0]] = total, played
