@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from rsrp_lava.kernels.arithmetic import NetworkConstants
 from rsrp_lava.kernels.deployed import Planes
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import draw_release, pack_bits, unpack_bits
+from rsrp_lava.kernels.running import LARGEST_Z
 from rsrp_lava.mapping import QuantisedNetwork, floating_constants, quantise
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, Projection, ReleaseProbabilities
@@ -48,6 +50,11 @@ class Deployment:
     readout_unit: int
     provenance: dict[str, Any]
     probabilities: ReleaseProbabilities  #: what `synapses` were made from
+
+    @property
+    def largest_z(self) -> float:
+        """Limit of a standardised observation's size; pixels are no such, and have none."""
+        return math.inf if self.network.pictures else LARGEST_Z
 
     def planes(self) -> Planes:
         """Synapses as the kernels take them: the readout's in rows of a target each, the others' in rows of a source."""

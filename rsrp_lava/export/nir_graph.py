@@ -28,7 +28,6 @@ import numpy as np
 from rsrp_lava.errors import EngineError, MappingError, RunFolderError, unknown_name
 from rsrp_lava.export.deployment import Deployment
 from rsrp_lava.export.nir_units import EffectiveNetwork, arithmetic, effective_network
-from rsrp_lava.kernels.running import LARGEST_Z
 from rsrp_lava.network import release_sha256
 
 if TYPE_CHECKING:
@@ -247,7 +246,7 @@ def _metadata(deployment: Deployment, network: EffectiveNetwork, dialect: str, u
         "release_probabilities": {name: rho.astype(np.float32) for name, rho in deployment.probabilities.items()},
         "profile": profile.name,
         "profile_sha256": profile.digest,
-        "normaliser": {"mean": deployment.mean, "inverse_std": deployment.inverse_std, "largest_z": LARGEST_Z},
+        "normaliser": {"mean": deployment.mean, "inverse_std": deployment.inverse_std, "largest_z": deployment.largest_z},
         "initial_potential": {"low": -origin, "high": 1.0 - origin},
         "potential_origin": origin,
         "units": units,

@@ -15,7 +15,6 @@ import numpy as np
 from rsrp_lava.errors import MappingError
 from rsrp_lava.export.deployment import Deployment
 from rsrp_lava.kernels.arithmetic import LARGEST_INPUT
-from rsrp_lava.kernels.running import LARGEST_Z
 from rsrp_lava.mapping.quantise import readout_neuron
 from rsrp_lava.tasks import EpisodeTask
 
@@ -54,7 +53,7 @@ def arrays_of(deployment: Deployment, task: EpisodeTask) -> dict[str, np.ndarray
         "readout": (sign * stacked["readout"] * deployment.readout_unit).astype(np.int32),
         "mean": deployment.mean,
         "inverse_std": deployment.inverse_std,
-        "largest_z": LARGEST_Z,
+        "largest_z": deployment.largest_z,
         "substeps": deployment.constants.substeps,
         "readout_delay": deployment.constants.readout_delay,
         "largest_input": LARGEST_INPUT,

@@ -69,7 +69,8 @@ def play_each(
     networks = len(deployment.synapses)
     recording = Recording(np.zeros((task.max_steps * constants.substeps if record else 0, networks * words), np.uint64))
     starts = np.zeros((0, task.state_size)) if task.starts is None else task.starts
-    shared = (planes, constants, deployment.mean, deployment.inverse_std, sizes, key, starts)
+    scaling = (deployment.mean, deployment.inverse_std, deployment.largest_z)
+    shared = (planes, constants, *scaling, sizes, key, starts)
     for episode in range(episodes):
         earned, steps, spikes = play_deployed(functions, *shared, episode, recording, events)
         packed = recording.spikes[: steps * constants.substeps]

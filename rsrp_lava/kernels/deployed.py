@@ -57,14 +57,14 @@ def count_weighted(spikes, excitatory, planes, counts, n_outputs):
 
 
 @kernel
-def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts, episode, recording, events):
+def play_deployed(task, planes, constants, mean, inverse_std, largest_z, sizes, key, starts, episode, recording, events):
     """Play one episode with K networks that share one readout, which adds the spikes of all of them.
 
     Parameters
     ----------
     task : the task's functions (rollout.task_functions)
     planes : Planes;  constants : NetworkConstants
-    mean, inverse_std : float64, shape (d_in,)
+    mean, inverse_std : float64, shape (d_in,);  largest_z : float64, limit of |z|
     sizes : (state_size, random_size, d_in, n_out, max_steps)
     key : (seed, generation, phase)
     starts : float64, shape (episodes, state_size): the task's states at the start; (0, state_size): as it draws them
@@ -100,7 +100,7 @@ def play_deployed(task, planes, constants, mean, inverse_std, sizes, key, starts
     earned, steps, ended, row, n_spikes = 0.0, np.int64(0), False, 0, 0
     while steps < sizes[4] and not ended:
         observe(task_state, observation)
-        normalise(observation, mean, inverse_std, z, not_summed)
+        normalise(observation, mean, inverse_std, z, not_summed, largest_z)
         for k in range(networks):
             input_drive(constants.input, z, planes.input[k], drive[k * lanes : (k + 1) * lanes], events)
         for _ in range(constants.substeps):

@@ -27,7 +27,7 @@ from .held import Held
 from .lanes import aligned_zeros, popcount, sum_rows
 from .random_bits import EVALUATION, MEMBRANE, RELEASE, fill_start, fill_uniform
 from .release import draw_release
-from .running import standardised
+from .running import LARGEST_Z, standardised
 
 # Function pointers have been stable for years; Numba still announces them as experimental when they are passed.
 warnings.filterwarnings("ignore", message="First-class function type", category=NumbaExperimentalFeatureWarning)
@@ -198,14 +198,14 @@ def advance_readout(state, constants, events):
 
 
 @njit(nogil=True)
-def normalise(observation, mean, inverse_std, z, sums):
+def normalise(observation, mean, inverse_std, z, sums, limit=LARGEST_Z):
     """Standardise an observation x (running.standardised), and add x and x² to the exact sums.
 
     observation, mean, inverse_std : float64, shape (d_in,);  z : float32, same shape, written
-    sums : of `Tally`
+    sums : of `Tally`;  limit : of |z|
     """
     for d in range(observation.shape[0]):
-        z[d] = np.float32(standardised(observation[d], mean[d], inverse_std[d]))
+        z[d] = np.float32(standardised(observation[d], mean[d], inverse_std[d], limit))
     if sums.shape[0] > 0:
         bits, flat, place = observation.view(np.int64), sums.reshape(-1), np.uint64(0)
         for d in range(observation.shape[0]):

@@ -38,16 +38,16 @@ def clipped(z):
 
 
 @njit(inline="always")
-def standardised(x, mean, inverse_std):
-    """z = (x − mean) · inverse_std within ± LARGEST_Z; 0 where inverse_std is.
+def standardised(x, mean, inverse_std, limit):
+    """z = (x − mean) · inverse_std within ± limit; 0 where inverse_std is.
 
     Mean 0 and deviation 1 are those of what nothing is known of. What is then beyond the limit shows little but its unit or
-    offset, and is 0: ± LARGEST_Z at every step would drive all networks to their extremes (docs/learning.md).
+    offset, and is 0: ± limit at every step would drive all networks to their extremes (docs/learning.md).
     """
     z = (x - mean) * inverse_std if inverse_std > 0 else 0.0  # not ∞ · 0, of what is 1e308 away
-    if abs(z) <= LARGEST_Z:
+    if abs(z) <= limit:
         return z
-    return 0.0 if mean == 0 and inverse_std == 1 else clipped(z)
+    return 0.0 if mean == 0 and inverse_std == 1 else min(max(z, -limit), limit)
 
 
 @kernel
