@@ -218,7 +218,7 @@ def _build_noise(rule: Nrl, memory: Memory, parts: dict[str, Part], shared: dict
 def _compile_noise(rule: Nrl) -> None:
     method, immediate = rule.method, rule.options.reward_timing == "immediate"
     vector, pair, matrix, key = np.zeros(1), np.zeros((2, 1)), np.zeros((1, 1)), (0, 0, 0)
-    noise.start_signals(np.zeros(1, np.float32), vector, pair)
+    noise.start_signals(vector, vector, pair)
     noise.layer_sums(matrix, pair, pair)
     noise.disturb(pair, key, 0, 1.0, 0, vector, vector)
     noise.hidden_activity(pair, 0.5)
