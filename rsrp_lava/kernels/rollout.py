@@ -292,7 +292,8 @@ def task_functions(reset: Any, observe: Any, step: Any) -> Held:
     """
     functions, signatures = (reset, observe, step), (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE)
     for compiled, signature in zip(functions, signatures, strict=True):
-        compiled.compile(signature)
+        if signature.args not in compiled.overloads:
+            compiled.compile(signature)
     with _RESOLVING:
         if not _hold_functions.overloads:
             _hold_functions.compile((types.Tuple([types.FunctionType(signature) for signature in signatures]),))
