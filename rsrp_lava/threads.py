@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from rsrp_lava.errors import ExperimentError
 
@@ -15,6 +17,30 @@ def available_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+T = TypeVar("T")
+
+
+class Spares(Generic[T]):
+    """Things of which every thread needs one to itself for a while: as many are made as are in use at once."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self.made: list[T] = []
+        self._make, self._free = make, list[T]()
+
+    @contextmanager
+    def one(self) -> Iterator[T]:
+        """One that nobody uses."""
+        try:
+            thing = self._free.pop()  # in one go: whoever asks first whether there is one may be overtaken
+        except IndexError:
+            thing = self._make()
+            self.made.append(thing)
+        try:
+            yield thing
+        finally:
+            self._free.append(thing)
 
 
 class Threads:

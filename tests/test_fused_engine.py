@@ -21,6 +21,7 @@ import naive
 import rsrp_lava.kernels
 from drivers import copy_start
 from rsrp_lava import ExperimentError
+from rsrp_lava.engines import fused
 from rsrp_lava.engines.fused import FusedEngine
 from rsrp_lava.kernels.release import unpack_bits
 from rsrp_lava.kernels.rollout import Synapses, play_episodes, specialise, task_functions
@@ -160,6 +161,37 @@ def test_any_number_of_threads_gives_the_same_answer(open_engine, deterministic)
     one = open_engine(threads=1).play(probabilities, SCALED, 2, 100, deterministic)
     for _ in range(3):
         assert_same(open_engine(threads=2).play(probabilities, SCALED, 2, 100, deterministic), one)
+
+
+def test_a_tally_given_back_while_another_is_made_counts_once(open_engine, monkeypatch):
+    """A rare order of events: one thread ends its piece just while the other, having found no tally free, makes one."""
+    probabilities, engine = random_probabilities(make_network()), open_engine()
+    expected = engine.play(probabilities, SCALED, 2, 8)
+    making, given_back, made = threading.Event(), threading.Event(), []
+    play, make = fused.play_episodes, engine._tally
+
+    def make_slowly(*arguments, **options):
+        made.append(threading.current_thread())
+        if len(made) == 2:
+            making.set()
+            assert given_back.wait(60)
+        return make(*arguments, **options)
+
+    def play_until_the_other_makes_one(*arguments):
+        play(*arguments)
+        assert making.wait(60)
+
+    def halves_at_once(work, n, piece):
+        with ThreadPoolExecutor(2) as pool:
+            for half in [pool.submit(work, 0, n // 2), pool.submit(work, n // 2, n)]:
+                half.add_done_callback(lambda _: given_back.set() if making.is_set() else None)
+        half.result()
+
+    monkeypatch.setattr(engine, "_tally", make_slowly)
+    monkeypatch.setattr(fused, "play_episodes", play_until_the_other_makes_one)
+    monkeypatch.setattr(engine.threads, "map_ranges", halves_at_once)
+    assert_same(engine.play(probabilities, SCALED, 2, 8), expected)
+    assert len(made) == 2
 
 
 def test_a_sample_does_not_depend_on_how_many_are_played(open_engine):

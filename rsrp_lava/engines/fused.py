@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,7 @@ from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import Network, ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser, Observations, Scaling
 from rsrp_lava.tasks import EpisodeTask
-from rsrp_lava.tasks.base import TaskState
-from rsrp_lava.threads import Threads
+from rsrp_lava.threads import Spares, Threads
 
 
 class FusedEngine:
@@ -48,7 +45,7 @@ class FusedEngine:
         self.network, self.task, self.seed, self.draw, self.threads = network, task, seed, draw, threads
         self._constants, self._episodes = constants, episodes
         self._without_network = WithoutNetwork(task, seed)
-        self._free_states: list[TaskState] = []
+        self._states = Spares(task.open_state)  # kept: a simulation's is expensive to make
 
     def prepare(self, start: object = None) -> None:
         """See `engines.protocol.Engine.prepare`."""
@@ -57,10 +54,10 @@ class FusedEngine:
             {p.name: np.zeros((p.n_pre, p.n_post), bool) for p in network.projections if not p.plastic}
         )
         tally = self._tally(0)
-        with self._task_state() as state:
+        with self._states.one() as state:
             for deterministic in (False, True):  # they differ in type where a shift register draws
                 arguments = self._arguments(half, Normaliser.start(task.n_observations), 0, deterministic)
-                specialise(play_episodes, self._functions, *arguments, state, (0, 0), tally)
+                specialise(play_episodes, self._functions, *arguments, state.values, (0, 0), tally)
         self._without_network.prepare()
 
     def play(
@@ -78,25 +75,19 @@ class FusedEngine:
             raise ExperimentError(f"samples: {samples} must be 1 or more; a population of none has no mean")
         arguments = self._arguments(probabilities, normaliser, generation, deterministic, episodes)
         returns, steps = np.zeros(samples), np.zeros(samples, np.int64)
-        tallies, free = list[Tally](), list[Tally]()  # one a thread: its sums go on from piece to piece
-        choosing = threading.Lock()
+        # One tally per thread: its sums go on from piece to piece.
+        tallies = Spares(lambda: self._tally(0, summed=not deterministic))
 
         def work(begin: int, end: int) -> None:
-            with choosing:
-                if not free:
-                    free.append(self._tally(0, summed=not deterministic))
-                    tallies.append(free[0])
-                tally = free.pop()
-            with self._task_state() as state:
+            with tallies.one() as tally, self._states.one() as state:
                 these = tally._replace(returns=returns[begin:end], steps=steps[begin:end])
-                play_episodes(self._functions, *arguments, state, (first + begin, first + end), these)
-            free.append(tally)
+                play_episodes(self._functions, *arguments, state.values, (first + begin, first + end), these)
 
         self.threads.map_ranges(work, samples, self.task.samples_per_piece)
         seen = Observations.none(self.task.n_observations)
         if not deterministic:
-            seen = Observations.joined([Observations.of(tally.observation_sums) for tally in tallies])
-        events, outputs = (np.sum([getattr(tally, name) for tally in tallies], axis=0) for name in ("events", "outputs"))
+            seen = Observations.joined([Observations.of(tally.observation_sums) for tally in tallies.made])
+        events, outputs = (np.sum([getattr(tally, name) for tally in tallies.made], axis=0) for name in ("events", "outputs"))
         return Outcome(returns, steps, seen, events, outputs=outputs)
 
     def play_blindly(self, episodes: int, first: int = 0) -> Outcome:
@@ -110,15 +101,6 @@ class FusedEngine:
     def _tally(self, samples: int, summed: bool = True) -> Tally:
         sums, events = np.zeros((self.task.n_observations * summed, PLACES), np.int64), np.zeros(len(EVENTS), np.int64)
         return Tally(np.zeros(samples), np.zeros(samples, np.int64), sums, events, no_outputs(self.task.n_outputs))
-
-    @contextmanager
-    def _task_state(self) -> Iterator[np.ndarray]:
-        """A state for one thread's episodes. They are kept: a simulation's is expensive to make."""
-        state = self._free_states.pop() if self._free_states else self.task.open_state()
-        try:
-            yield state.values
-        finally:
-            self._free_states.append(state)
 
     def _arguments(
         self,
