@@ -32,12 +32,14 @@ def _take(functions):
 class _ResolvingEngine(FusedEngine):
     """Has Numba look up the task's functions at every call, as passing the functions themselves does."""
 
+    def prepare(self, start: object = None) -> None:
+        """Before the threads ask: `_take` is compiled once."""
+        signatures = (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE)
+        _take.compile((types.Tuple([types.FunctionType(signature) for signature in signatures]),))
+        _take.disable_compile()
+
     @property
     def _functions(self) -> Any:  # type: ignore[override]
-        if not _take.overloads:
-            signatures = (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE)
-            _take.compile((types.Tuple([types.FunctionType(signature) for signature in signatures]),))
-            _take.disable_compile()
         _take((self.task.reset, self.task.observe, self.task.step))
         return super()._functions
 
@@ -50,6 +52,7 @@ def short_episodes(threads: int, rounds: int) -> Iterator[tuple[str, ...]]:
         resolving = _ResolvingEngine(
             engine.network, engine._constants, engine.task, engine.seed, engine.draw, engine.threads
         )
+        resolving.prepare()
 
         def play(engine: FusedEngine) -> Callable[[], object]:
             return lambda: engine.play(state.probabilities, state.normaliser, 0, _POPULATION)
