@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import functools
 import inspect
+import io
 import json
 import os
 import re
 import secrets
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -82,6 +87,7 @@ _JSON = typer.Option("--json", help="Print one JSON object as the last line of s
 _THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
 _DIALECTS = f"Whom a NIR graph is for: {', '.join(DIALECTS)} (docs/nir.md); by default {DEFAULT_DIALECT}."
 _MAX_TIME = "Stop after the generation in which this call has trained for so long: seconds, or as 90s, 30m, 1.5h, 1h30m."
+_LABELS = "Names of the curves, as ours,theirs; by default the settings in which the runs differ."
 _TENSORBOARD = "Also write scalars for TensorBoard, into the run's folder `tensorboard` (needs the extra tensorboard)."
 
 
@@ -263,6 +269,11 @@ def train(
         raise typer.Exit(128 + result.stopped_by)
 
 
+def _names(text: str | None) -> list[str] | None:
+    """'ours,theirs' → two names."""
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
 def _values(option: str, texts: list[str] | None) -> list[Any] | None:
     """Each text as in YAML."""
     return [_value(option, text, text) for text in texts] if texts else None
@@ -366,9 +377,10 @@ def watch(
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .png, .pdf or .svg.")] = Path("curves.png"),
+    labels: Annotated[str | None, typer.Option(metavar="list", help=_LABELS)] = None,
 ) -> None:
     """Draw learning curves; runs that differ only in their seed become one curve, mean ± std."""
-    _print(str(plot_runs(*runs, output=output)))
+    _print(str(plot_runs(*runs, output=output, labels=_names(labels))))
 
 
 @app.command(
@@ -461,7 +473,7 @@ def map_command(
     (_say if as_json else _print)(mapping_tables(mapped))
     if as_json:
         _print(json.dumps({**mapped.record(), "run": str(run)}))
-    mapped.require()
+    mapped.require(listed=as_json)  # the tables have said it already
 
 
 study_app = typer.Typer(
@@ -489,6 +501,7 @@ def _study_settings(config: Path | None, **given: str | None) -> dict[str, Any]:
 
 @study_app.command(
     help=f"Study {STUDIES['quantization']}.",
+    short_help=f"Study {STUDIES['quantization']}.",
     epilog="Examples:\n\n"
     "`rsrp-lava study quantization cartpole --bits 2,3,4,6,8 --rounding nearest,stochastic --seeds 3 -o studies/bits`\n\n"
     "`rsrp-lava study quantization cartpole --axes bits --learning-rates 1,0.1:160 -o studies/rates`\n\n"
@@ -549,7 +562,7 @@ def _report_study(name: str, result: StudyResult, as_json: bool) -> None:
         command = name if name == "compare" else f"study {name}"
         _say(f"stopped; go on with: rsrp-lava {command} -o {shlex.quote(str(result.output))} --resume")
     _say(f"{result.output}: {', '.join(result.files)}")
-    (_say if as_json else _print)(result.report)
+    (_say if as_json else _print)(_folded(result.report))
     if as_json:
         _print(json.dumps({"study": name, "output": str(result.output), "files": result.files, "rows": result.rows}))
     if result.stopped_by is not None:
@@ -591,7 +604,8 @@ def _classifier_study(name: str, axes: tuple[str, ...], example: str) -> None:
     ]
     common = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in common if p.name not in _NOT_BESIDE.get(name, ())]
     command.__signature__ = inspect.Signature([*common[:2], *options, *common[2:]])  # type: ignore[attr-defined]
-    study_app.command(name, help=f"Study {STUDIES[name]}.", epilog=f"Example: `rsrp-lava study {name} {example}`")(command)
+    about = f"Study {STUDIES[name]}."
+    study_app.command(name, help=about, short_help=about, epilog=f"Example: `rsrp-lava study {name} {example}`")(command)
 
 
 _BASELINE = f"{ClassifyingOptions.model_fields['baseline'].description}; on by default."
@@ -605,6 +619,7 @@ _classifier_study("ei", AXES["ei"], "mnist --ei none,1:1,'1:1 mirrored' -o studi
 
 @study_app.command(
     help=f"Study {STUDIES['robustness']}.",
+    short_help=f"Study {STUDIES['robustness']}.",
     epilog="Examples:\n\n"
     "`rsrp-lava study robustness runs/rsrp0 runs/rsrp1 runs/es0 -o studies/robust`\n\n"
     "`rsrp-lava study robustness runs/rsrp0 --perturbations knock_out,body.pole_length --body 0.5,2 -o studies/robust`",
@@ -622,6 +637,7 @@ def robustness(
     body: Annotated[str | None, _axis("body", RobustnessOptions)] = None,
     episodes: Annotated[int | None, _axis("episodes", RobustnessOptions)] = None,
     draws: Annotated[int | None, _axis("draws", RobustnessOptions)] = None,
+    labels: Annotated[str | None, _axis("labels", RobustnessOptions)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
     threads: Annotated[int | None, _THREADS] = None,
     as_json: Annotated[bool, _JSON] = False,
@@ -642,6 +658,7 @@ def robustness(
         body=body,
         episodes=episodes,
         draws=draws,
+        labels=labels,
     )
     _report_study("robustness", result, as_json)
 
@@ -692,7 +709,18 @@ def list_profiles(
 
 def _table(lines: dict[str, str]) -> None:
     width = max(map(len, lines))
-    _print("\n".join(f"{name:<{width}}  {summary}" for name, summary in lines.items()))
+    _print(_folded("\n".join(f"{name:<{width}}  {summary}" for name, summary in lines.items()), width + 2))
+
+
+def _folded(text: str, indent: int = 0) -> str:
+    """Broken between words where it goes to a terminal, which would break inside them; tables stay whole."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns, indent + 20)
+    fold = functools.partial(
+        textwrap.fill, width=width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(line if line.startswith("|") else fold(line) for line in text.splitlines())
 
 
 def _print(text: str) -> None:
@@ -716,9 +744,33 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+#: Columns from which on a table of options holds the longest name.
+_WIDE = 120
+
+
+def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What an encoding has not: bytes of a file's name as they are, other letters as ?."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    as_bytes = "".join(letter if "\udc80" <= letter <= "\udcff" else "?" for letter in letters)
+    return as_bytes.encode("ascii", "surrogateescape"), error.end
+
+
+def _write_anything() -> None:
+    """Let no letter end a command: streams may be in any encoding, and names of files need not be in theirs."""
+    codecs.register_error("rsrp_lava", _encoded)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="rsrp_lava")
+
+
 def main() -> None:
     """Entry point: errors of this package become one message and exit code 2; Ctrl-C exits with 130 (typer does that)."""
+    _write_anything()
     show_reading(counting)
+    if shutil.get_terminal_size().columns < _WIDE:  # typer's tables cut the names of options
+        app.rich_markup_mode = study_app.rich_markup_mode = None
     try:
         app(prog_name="rsrp-lava")  # also as python -m rsrp_lava.cli
     except RsrpError as error:

@@ -133,7 +133,7 @@ def _first(causes: Sequence[Cause], trained: Sequence[Record], facts: Facts) -> 
 def _rises(window: Sequence[Record]) -> bool:
     """Do sampled returns rise, or evaluations, if there are four at least?"""
     evaluated = [record["evaluation_return"] for record in window if "evaluation_return" in record]
-    sampled = [record["sampled_return"] for record in window]
+    sampled = [record["sampled_return"] for record in window if record["sampled_return"] is not None]
     return any((rise := trend(values)) is not None and rise > ERRORS for values in (sampled, evaluated))
 
 

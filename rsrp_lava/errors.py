@@ -37,6 +37,10 @@ class DataError(RsrpError):
     """A labelled data set that is unknown, missing, unreadable, damaged or not the official one."""
 
 
+class DrawingError(RsrpError):
+    """A picture that cannot be drawn; what it shows is not lost."""
+
+
 class EngineError(RsrpError):
     """An engine that is unknown, unavailable here, or failed while running."""
 

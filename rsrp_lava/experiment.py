@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -575,6 +575,73 @@ class Experiment(_Fields):
         return rate
 
 
+def distinct_labels(experiments: Sequence[Experiment], given: Sequence[str] | None = None) -> list[str]:
+    """Names for a legend: the settings in which the experiments differ, but for the seed; of a single one its `label`.
+
+    Where there are several tasks, the task, and of its settings those in which its own experiments differ. Where all are
+    alike (a file was changed, say) they are numbered. `given` are taken instead; `ExperimentError` if they are not as many.
+    """
+    if given is not None:
+        if len(given) != len(experiments):
+            raise ExperimentError(
+                f"labels: {counted(len(given), 'label')} ({', '.join(given)}) for {counted(len(experiments), 'curve')} "
+                f"({'; '.join(distinct_labels(experiments))}); give one for each, in this order"
+            )
+        return list(given)
+    if len(experiments) == 1:
+        return [experiments[0].label]
+    settings = [_telling(experiment) for experiment in experiments]
+    tasks = [one["task"] for one in settings]
+    labels = []
+    for own in settings:
+        alike = [one for one, task in zip(settings, tasks, strict=True) if task == own["task"]]
+        parts = [own["task"]] if len(set(tasks)) > 1 else []
+        labels.append(", ".join([*parts, *_differing(own, alike)]))
+    return [_numbered(labels, place) for place in range(len(labels))]
+
+
+def _differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings of one experiment that are not the same in all, as text."""
+    missing = object()
+    names = [name for name in dict.fromkeys(key for one in others for key in one) if name != "seed"]
+    differ = [name for name in names if any(one.get(name, missing) != own.get(name, missing) for one in others)]
+    return [_setting_shown(name, own[name], differ) for name in differ if name in own]
+
+
+def _telling(experiment: Experiment) -> dict[str, Any]:
+    """The settings that decide what is learned, by their path, as they are shown."""
+    dump = experiment.model_dump(exclude=set(_NOT_IN_FINGERPRINT) - {"data"})
+    dump["profile"] = Path(experiment.profile).stem
+    dump["environment"]["wrappers"] = " ".join(
+        wrapper.name + "".join(f" {name}={value}" for name, value in wrapper.kwargs.items())
+        for wrapper in experiment.environment.wrappers
+    )
+    dump.pop("dataset")
+    content = experiment.dataset.content
+    return _flat(dump) | ({"content": content.sha256[:8]} if content else {})
+
+
+def _setting_shown(name: str, value: Any, beside: Sequence[str]) -> str:
+    """As short as it is clear beside the other names."""
+    short = {"population": "N", "learning_rate": "rate"}.get(name, name.rpartition(".")[2])
+    if sum(other.rpartition(".")[2] == name.rpartition(".")[2] for other in beside) > 1:
+        short = name
+    if value is None or value == "":
+        value = "none"
+    shown = f"{value:g}" if isinstance(value, float) else value
+    if isinstance(value, list | tuple):
+        shown = " ".join(map(str, value))
+    if name in ("task", "rule", "profile", "optimizer", "reward_transform"):
+        return f"{shown}"
+    return f"{short} = {shown}"
+
+
+def _numbered(labels: Sequence[str], place: int) -> str:
+    """Equal ones get a number."""
+    label = labels[place] or "the same settings"
+    return f"{label} ({list(labels[: place + 1]).count(labels[place])})" if list(labels).count(labels[place]) > 1 else label
+
+
 def _environment_or_usual(given: Any) -> EnvironmentOptions:
     """The options that a recipe depends on; what is wrong with them is said when all settings are checked."""
     try:
@@ -710,4 +777,7 @@ def _explain_one(mistake: Mapping[str, Any], model: type[BaseModel], prefix: str
         return "", str(mistake["ctx"]["error"])
     value = mistake["input"]
     shown = value if isinstance(value, str) else reprlib.repr(value)  # an option's value arrives as text
-    return f"{path}: {shown[:200]} — ", _WORDS.get(mistake["type"], mistake["msg"][0].lower() + mistake["msg"][1:])
+    words = _WORDS.get(mistake["type"], mistake["msg"][0].lower() + mistake["msg"][1:])
+    if location[:2] == ["environment", "wrappers"] and mistake["type"] == "model_type":
+        words = "must be a name, or hold settings, such as {name: FlattenObservation}"
+    return f"{path}: {shown[:200]} — ", words

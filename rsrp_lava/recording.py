@@ -25,7 +25,7 @@ from rsrp_lava.kernels.random_bits import EVALUATION, TASK, fill_uniform
 from rsrp_lava.reporting.animation import SUFFIXES, Animation, animation_format
 from rsrp_lava.runs import Run, load_run
 from rsrp_lava.tasks import ClassifyTask, EpisodeTask, GymTask
-from rsrp_lava.tasks.gym import Environment, EpisodeFault, make
+from rsrp_lava.tasks.gym import FAULTS, Environment, EpisodeFault, in_words, make
 from rsrp_lava.threads import Threads
 
 #: Pictures a second of an environment that does not say.
@@ -87,6 +87,11 @@ def record(
             raise ExperimentError(f"{what}: {number} must be between 0 and {most}")
     if fps is not None and not 0.1 <= fps <= 1000:
         raise ExperimentError(f"fps: {fps:g} must be between 0.1 and 1000")
+    if run.experiment.weight_rule is not None:
+        raise ExperimentError(
+            f"record: rule {run.experiment.rule} keeps weights, and only networks that release are played in Gymnasium; "
+            "take a run of rule rsrp, hedonistic or satr"
+        )
     evaluated = _locally(run.experiment, max_steps)
     task = evaluated.build_task()
     assert not isinstance(task, ClassifyTask)
@@ -154,7 +159,8 @@ def _look(experiment: Experiment) -> tuple[float, bool]:
     assert isinstance(task, GymTask)
     env = make(task.gymnasium_id, task.options)
     metadata, mujoco = env.metadata, hasattr(env.unwrapped, "mujoco_renderer")
-    env.close()
+    with suppress(*FAULTS):  # nothing is asked of this one any more
+        env.close()
     modes = metadata.get("render_modes") or ()
     if "rgb_array" not in modes:
         raise ExperimentError(
@@ -255,10 +261,8 @@ class _Filmed(Environment):
             picture = self._env.render()
         except gymnasium.error.DependencyNotInstalled as error:
             raise ExperimentError(f"task {self._name}: {error}; for all of it: pip install 'rsrp-lava[record]'") from None
-        except Exception as error:
-            raise EngineError(
-                f"{self._name}: render raised {type(error).__name__}: {error}; mend the environment"
-            ) from error
+        except FAULTS as error:
+            raise EngineError(f"{self._name}: render raised {in_words(error)}; mend the environment") from error
         drawn = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
         if not drawn or picture.shape != (self._shape or picture.shape):
             given = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rsrp_lava.errors import EngineError, ExperimentError, RunFolderError
-from rsrp_lava.experiment import Experiment
+from rsrp_lava.errors import DrawingError, EngineError, ExperimentError, RunFolderError
+from rsrp_lava.experiment import Experiment, distinct_labels
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.learners import Record, State, WeightState, open_learner, read_state
 from rsrp_lava.learners.room import require_room
 from rsrp_lava.mapping import MappedNetwork, check, quantise
 from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser
-from rsrp_lava.reporting.numbers import half_interval
-from rsrp_lava.reporting.plots import draw_curves
+from rsrp_lava.reporting.numbers import half_interval, shown_return
+from rsrp_lava.reporting.plots import Curve, draw_curves, drawing
 from rsrp_lava.run_folder import RunFolder, replace_file
+from rsrp_lava.tasks.gym import remembered
 from rsrp_lava.threads import Threads
 
 
@@ -83,6 +85,8 @@ def evaluate(
         raise ExperimentError(f"seed: {seed} must be between 0 and {2**63 - 1}")
     experiment, pool = run.experiment.replace(engine="fused", lava_target="simulation"), Threads(threads)
     require_room(experiment, pool.count, learns=False)
+    if why := remembered(experiment.build_task()):
+        logging.getLogger(__name__).warning("%s: %s", run.path, why)
     learner = open_learner(experiment, pool, seed)
     learner.state = run.state
     try:
@@ -97,13 +101,13 @@ def evaluate(
         "task": run.experiment.task,
         "seed": seed,
         "episodes": len(returns),
-        "mean_return": float(np.mean(returns)),
-        "std_return": float(np.std(returns)),
+        "mean_return": played.mean,
+        "std_return": played.std,
         "min_return": float(np.min(returns)),
         "max_return": float(np.max(returns)),
         **{name: value for name, value in learner.summary().items() if name.endswith("_sha256")},
         "run": str(run.path),
-        **({"faults": dict(played.faults)} if played.faults else {}),
+        **({"faults": dict(played.all_faults)} if played.all_faults else {}),
     }
 
 
@@ -134,21 +138,24 @@ def map_run(
     return check(quantised, run.probabilities, strict=strict)
 
 
-def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
+def plot(*runs: Run | str | Path, output: str | Path = "curves.png", labels: Sequence[str] | None = None) -> Path:
     """Evaluation return against generation; runs that differ only in their seed become one curve, mean ± std over seeds. The
     band of a single one is the 95 % interval of the mean over its evaluation episodes.
 
-    Of runs with the same settings and seed the longest counts. A run that ended early (`until`) keeps its last value to the
-    end of the longest run beside it.
+    Of runs with the same settings and seed the longest counts. A run that reached its goal (`until`) keeps its last value to
+    the end of the longest run beside it; one that ended early for another reason is a line of its own, which ends there,
+    and is in no mean.
 
     Parameters
     ----------
     runs : runs or their folders
     output : file to write, as PNG, PDF or SVG by its suffix
+    labels : of the curves, in the order in which the runs are given; by default the settings in which they differ
 
     Returns
     -------
-    path of the picture. Raises `RunFolderError` if a run has no metrics yet or the picture cannot be written.
+    path of the picture. Raises `RunFolderError` if a run has no metrics yet or the picture cannot be written,
+    `DrawingError` if it cannot be drawn.
     """
     output = Path(output)
     if output.suffix.lower() not in (".png", ".pdf", ".svg"):
@@ -158,24 +165,24 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png") -> Path:
         raise RunFolderError("plot: no runs given; name one or more run folders")
     groups: dict[str, dict[int, Run]] = {}
     for run in loaded:
-        if not run.metrics:
+        if not any(record.get("evaluation_return") is not None for record in run.metrics):
             raise RunFolderError(f"{run.path}: has no finished generation to draw yet; let it train first")
         seeds = groups.setdefault(run.experiment.replace(seed=0).fingerprint, {})
         seed = run.experiment.seed
         # Runs of one seed are the same run as far as they go.
         seeds[seed] = max(seeds.get(seed, run), run, key=lambda run: run.generation)
-    curves = []
-    for seeds in groups.values():
-        members = list(seeds.values())
-        first = members[0].experiment
-        which = f"{len(members)} seeds" if len(members) > 1 else f"seed {first.seed}"
-        curves.append((f"{first.label} ({which})", *_returns(members)))
+    of_curves = [list(seeds.values()) for seeds in groups.values()]
+    names = distinct_labels([members[0].experiment for members in of_curves], labels)
+    curves = [_curve(name, members) for name, members in zip(names, of_curves, strict=True)]
     title = " and ".join(sorted({run.experiment.task for run in loaded}))
     picture = io.BytesIO()
     measured = "test accuracy" if all(run.experiment.classifies for run in loaded) else "evaluation return"
-    draw_curves(title, measured, curves, picture, output.suffix[1:].lower(), _baselines(loaded))
     try:
+        with drawing():
+            draw_curves(title, measured, curves, picture, output.suffix[1:].lower(), _baselines(loaded))
         replace_file(output, picture.getvalue())
+    except DrawingError as error:
+        raise DrawingError(f"{output}: {error}") from None
     except OSError as error:
         raise RunFolderError(f"{output}: cannot be written ({error.strerror}); choose another name (-o)") from None
     return output
@@ -189,10 +196,49 @@ def _baselines(runs: list[Run]) -> Mapping[str, Mapping[str, float]]:
     return next((run.metrics[0]["baselines"] for run in runs if "baselines" in run.metrics[0]), {})
 
 
+def _curve(label: str, runs: list[Run]) -> Curve:
+    """Of runs that differ only in their seed; the label says how many there are, and which ended early, and where."""
+    longest = max((run.experiment for run in runs), key=lambda experiment: experiment.generations)
+    whole = [run for run in runs if _is_whole(run, longest)]
+    early = [run for run in runs if not _is_whole(run, longest)]
+    named = f"seed {whole[0].experiment.seed}" if len(whole) == 1 else f"{len(whole)} seeds"
+    parts = [named] if whole else []
+    for run in early[:_MOST_NAMED]:
+        generation, value = _evaluations(run)[-1]["generation"], _evaluations(run)[-1]["evaluation_return"]
+        end = f"seed {run.experiment.seed} ended early, at generation {generation} of {longest.generations}"
+        parts.append(f"{end} with {shown_return(value)}" if not whole else end)
+    if len(early) > _MOST_NAMED:
+        parts.append(f"{len(early) - _MOST_NAMED} more ended early")
+    lines = [(_values(run, "generation"), _values(run, "evaluation_return")) for run in early]
+    return Curve(f"{label} ({'; '.join(parts)})", *_returns(whole), lines)
+
+
+#: Runs that ended early which a legend names one by one.
+_MOST_NAMED = 3
+
+
+def _evaluations(run: Run) -> list[Record]:
+    return [record for record in run.metrics if record.get("evaluation_return") is not None]
+
+
+def _values(run: Run, key: str) -> np.ndarray:
+    return np.array([record[key] for record in _evaluations(run)])
+
+
+def _is_whole(run: Run, longest: Experiment) -> bool:
+    """Whether a run was trained as long as `longest` asks for, or until its goal (of which earlier versions say nothing)."""
+    last = run.metrics[-1]
+    return last.get("ended_by") == "until" or (
+        "sampled_return" not in last and longest.finished(last["generation"], last["env_steps"])
+    )
+
+
 def _returns(runs: list[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Generations; evaluation returns and halves of the 95 % intervals of their means, shape (runs, generations)."""
-    evaluated = [{record["generation"]: record for record in run.metrics if "evaluation_return" in record} for run in runs]
+    evaluated = [{record["generation"]: record for record in _evaluations(run)} for run in runs]
     generations = sorted(set().union(*evaluated))
+    if not runs:
+        return np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))
 
     def curve(key: str) -> np.ndarray:
         return np.array([np.interp(generations, sorted(of), [of[at][key] for at in sorted(of)]) for of in evaluated])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -18,12 +19,13 @@ from numba.core.compiler_lock import global_compiler_lock
 from rsrp_lava import diagnosis
 from rsrp_lava.durations import TimeLimit, to_seconds
 from rsrp_lava.engines.protocol import Outcome
-from rsrp_lava.errors import EngineError, ExperimentError, Interrupted, RunFolderError, counted
+from rsrp_lava.errors import DrawingError, EngineError, ExperimentError, Interrupted, RunFolderError, counted
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.learners import Learner, Record, State, WeightState, open_learner, read_state
 from rsrp_lava.learners.room import require_room
 from rsrp_lava.network import ReleaseProbabilities
-from rsrp_lava.run_folder import TENSORBOARD, Checkpoint, RunFolder
+from rsrp_lava.run_folder import CURVES, TENSORBOARD, Checkpoint, RunFolder
+from rsrp_lava.tasks.gym import remembered
 from rsrp_lava.threads import Threads
 
 
@@ -89,6 +91,8 @@ def train(
         raise ExperimentError("until: nan is no return that could be reached; give a number")
     if resume is None:
         experiment.refuse_unused()
+        if why := remembered(experiment.build_task()):
+            raise ExperimentError(why)
     limit = TimeLimit(None if max_time is None else to_seconds("max_time", max_time))
     if tensorboard:
         from rsrp_lava.reporting.tensorboard import Scalars, require_tensorboard
@@ -101,15 +105,19 @@ def train(
     close_progress: Callable[[], None] = _nothing
     close_scalars: Callable[[], None] = _nothing
     announce_stop: Callable[[str], None] = _nothing
+    show_last: Callable[[Record], None] = _nothing
     made = [] if out is None else [path for path in (Path(out), *Path(out).parents) if not os.path.exists(path)]
     try:
         folder = _open_run(experiment, learner, out, resume)
+        if why := remembered(experiment.build_task()):
+            logging.getLogger(__name__).warning("%s: %s", folder.path if folder else experiment.task, why)
         if progress is True:
             from rsrp_lava.reporting.progress import RunLine, TerminalProgress
 
             line = RunLine(experiment.generations, experiment.classifies, limit.left, experiment.max_env_steps)
-            progress = TerminalProgress(experiment.title, line)
-            close_progress, announce_stop = progress.close, progress.stopping
+            done = experiment.finished(learner.state.generation, learner.state.env_steps)
+            progress = TerminalProgress(experiment.title, line, done=done)
+            close_progress, announce_stop, show_last = progress.close, progress.stopping, progress.last
         played = folder.read_metrics() if folder else []
         metrics = [record for record in played if record["generation"] < learner.state.generation]
         with _stop_requests(lambda: announce_stop(learner.stopping)) as stop:
@@ -122,6 +130,7 @@ def train(
                         training.scalars = Scalars(path, metrics, learner.state.generation)
                     close_scalars = training.scalars.close
                 training.run(stop, until, limit)
+                show_last(metrics[-1])
         learner.close()  # a graph would compete with the drawing for the processors
         if folder and metrics:
             _draw_curves(folder)
@@ -171,7 +180,8 @@ class _Training:
             done = self.experiment.finished(state.generation, state.env_steps)
             due = done or state.generation % self.experiment.evaluate_every == 0
             evaluation = self._evaluate() if due else None
-            reached = until is not None and evaluation is not None and evaluation.valid.mean() >= until
+            mean = None if evaluation is None else evaluation.mean
+            reached = until is not None and mean is not None and mean >= until
             if done or reached or over or stop:
                 break
             record = self.learner.advance(evaluation, diagnosis.compare_due(self.metrics, facts))
@@ -184,7 +194,8 @@ class _Training:
                 self.folder.save_checkpoint(state.to_checkpoint(self.experiment))
             self.report(record)
             over = limit.left() <= 0
-        self._note(self.learner.final_record(evaluation or self._evaluate()))
+        why = "length" if done else "until" if reached else "signal" if stop else "max_time"
+        self._note(self.learner.final_record(evaluation or self._evaluate()) | {"ended_by": why})
 
     def _evaluate(self) -> Outcome:
         played = self.learner.evaluate(self.experiment.evaluation_episodes)
@@ -196,12 +207,22 @@ class _Training:
         return played
 
     def _note(self, record: Record) -> None:
+        """Keep a record; what is not finite is no number of JSON, and nothing that was measured: null."""
+        record.update(_finite(record))
         self.metrics.append(record)
         if self.folder:
             self.folder.append_metrics(record)
             if self.scalars:
                 with self.folder.writing(TENSORBOARD):
                     self.scalars(record)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(of) for name, of in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(of) for of in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _open_run(
@@ -281,18 +302,18 @@ def _stop_requests(announce: Callable[[], None]) -> Iterator[list[int]]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-#: Matplotlib draws one picture at a time, and a study trains several runs.
-_DRAWING = threading.Lock()
-
-
 def _draw_curves(folder: RunFolder) -> None:
-    from rsrp_lava.reporting.plots import draw_run
+    """The run's picture. One that cannot be drawn is said, and is no reason to lose what was trained."""
+    from rsrp_lava.reporting.plots import draw_run, drawing
 
     experiment = folder.experiment
     title = f"{experiment.task}: {experiment.label}, seed {experiment.seed}"
-    with _DRAWING:
-        classifies, episodes = experiment.classifies, experiment.evaluation_episodes
-        folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer, classifies, episodes))
+    classifies, episodes = experiment.classifies, experiment.evaluation_episodes
+    try:
+        with drawing():
+            folder.save_picture(lambda buffer: draw_run(title, folder.read_metrics(), buffer, classifies, episodes))
+    except DrawingError as error:
+        logging.getLogger(__name__).warning("%s: %s; draw it later with rsrp-lava plot", folder.path / CURVES, error)
 
 
 def _summary(experiment: Experiment, learner: Learner, metrics: list[Record], folder: RunFolder | None) -> dict[str, Any]:

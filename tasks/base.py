@@ -105,6 +105,8 @@ class GymTask:
     n_actions: int = 0
     #: Whether all of the action are numbers in a range, to whose ends outputs are cut.
     bounded: bool = False
+    #: Wrappers that keep running statistics over episodes: what a process plays then depends on what it has played before.
+    remembering: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,10 @@ def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL)
     task = get_task(name, options)
     if not isinstance(task, EpisodeTask) or task.simulation:
         compiled = ", ".join(sorted(known.name for known in _EPISODES))
-        raise ExperimentError(f"task {name}: has no episodes that are compiled, and {what} needs them; choose of {compiled}")
+        why = "has no episodes that are compiled, and {} needs them"
+        if isinstance(task, EpisodeTask):
+            why = "has a body that MuJoCo moves, and {} needs a task whose state is numbers of its own alone"
+        raise ExperimentError(f"task {name}: {why.format(what)}; choose of {compiled}")
     return task
 
 

@@ -127,6 +127,8 @@ def decoder(space: spaces.Space, name: str = "") -> tuple[int, Decode]:
         size, parts = _parts([decoder(part, f"{name}.{key}") for key, part in space.spaces.items()])
         return size, lambda output: dict(zip(names, parts(output), strict=True))
     what = f"its part {name[1:]!r}, {_shown(space)}," if name else f"{space}"
+    if not isinstance(space, spaces.Space) and not name:
+        what = f"it, {_shown(space)},"
     raise ExperimentError(
         f"action space: {what} is none of Discrete, Box of floating-point numbers, MultiBinary, MultiDiscrete, Tuple and "
         "Dict of these; wrap the environment so that it is"
@@ -150,21 +152,41 @@ def _choice(n: int) -> tuple[int, Callable[[np.ndarray], int]]:
 
 
 def _numbers(space: spaces.Box) -> tuple[int, Decode]:
+    """Numbers with both bounds: from low to high with the place (output + 1) / 2, and never outside, which rounding alone
+    would not ensure. Others are taken as they are, within the bound they have and what the type can hold.
+    """
     shape, dtype, bounded = space.shape, space.dtype, np.isfinite(space.low) & np.isfinite(space.high)
-    low = np.where(bounded, space.low, 0).astype(np.float32)
-    span = np.where(bounded, space.high - space.low, 0).astype(np.float32)
-
-    def scaled(output: np.ndarray) -> np.ndarray:
-        place = (np.clip(output, np.float32(-1), np.float32(1)) + np.float32(1)) / np.float32(2)
-        return low + place.reshape(shape) * span
-
+    bounds = [np.where(bounded, bound, 0).astype(dtype) for bound in (space.low, space.high)]
+    scaled = _between(*bounds)
     if bounded.all():
-        return int(np.prod(shape)), lambda output: scaled(output).astype(dtype, copy=False)
-    least, most = space.low, space.high
-    return (
-        int(np.prod(shape)),
-        lambda output: np.where(bounded, scaled(output), np.clip(output.reshape(shape), least, most)).astype(dtype),
-    )
+        return int(np.prod(shape)), lambda output: np.asarray(scaled(output), dtype)
+    kind: Any = dtype
+    largest: Any = np.finfo(kind).max
+    least, most = np.maximum(space.low, -largest), np.minimum(space.high, largest)
+
+    def taken(output: np.ndarray) -> np.ndarray:
+        return np.where(bounded, scaled(output), np.clip(output.reshape(shape), least, most)).astype(dtype)
+
+    return int(np.prod(shape)), taken
+
+
+def _between(low: np.ndarray, high: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """low + place · (high − low) in float32, as outputs are, where that ends at high exactly; it is monotone, so it stays
+    inside. Else low · (1 − place) + high · place in the type of the bounds, which no width overflows, clipped."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        first, last = low.astype(np.float32), high.astype(np.float32)
+        span = last - first
+        exact = bool(((first == low) & (last == high) & (first + span == last)).all())
+    if exact:
+        one, two = np.float32(1), np.float32(2)
+        return lambda output: first + ((np.clip(output, -one, one) + one) / two).reshape(low.shape) * span
+    one, two = low.dtype.type(1), low.dtype.type(2)
+
+    def between(output: np.ndarray) -> np.ndarray:
+        place = ((np.clip(output.astype(low.dtype), -one, one) + one) / two).reshape(low.shape)
+        return np.clip(low * (one - place) + high * place, low, high)
+
+    return between
 
 
 def _parts(decoders: list[tuple[int, Decode]]) -> tuple[int, Callable[[np.ndarray], tuple]]:

@@ -194,7 +194,9 @@ def test_transforms_give_finite_integers_for_any_reward(name, rewards):
 
 def test_history_ignores_nan_like_the_transform_does():
     assert mean_reward(np.array([NAN, 2.0, 4.0])) == (2.0 + 2.0 + 4.0) / 3
-    assert mean_reward(np.array([NAN, NAN])) == 0.0
+    assert mean_reward(np.array([NAN, NAN])) is None
+    for previous in (None, 5.0):  # nothing was measured: nothing is learned
+        assert not TRANSFORMS["zero_mean"](np.array([NAN, NAN]), previous).units.any()
 
 
 # --- optimizers --------------------------------------------------------------------------------------------------------

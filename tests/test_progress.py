@@ -35,7 +35,7 @@ def shown(monkeypatch):
 
 
 def last_line(text):
-    return [line for line in text.replace("\r", "\n").split("\n") if "generation 12/70" in line][-1]
+    return [line for line in text.replace("\r", "\n").split("\n") if "generation 12/70" in line or "gen 12/70" in line][-1]
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120, 140, 200])
@@ -48,11 +48,34 @@ def test_generation_and_time_left_are_there_at_every_width(shown, width):
 
 def test_what_matters_less_goes_first(shown):
     parts = ("evaluation 456.7 ± 8.9", "sampled 123.4", "1,234,567 env steps/s", "trend +0.0 σ", "━")
-    counts = [sum(part in last_line(shown(width)) for part in parts) for width in range(30, 170)]
+    words = ("456.7", "sampled", "steps/s", "trend", "━")
+    counts = [sum(word in last_line(shown(width)) for word in words) for width in range(30, 170)]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0, len(parts))
-    at_80 = last_line(shown(80))
-    assert [part in at_80 for part in parts] == [True, True, False, False, False]
+    at_120, at_80 = last_line(shown(120)), last_line(shown(80))
+    assert [part in at_120 for part in parts] == [True, True, True, True, False]
+    short = ("eval 456.7", "sampled 123.4", "1,234k steps/s", "trend +0.0 σ", "0:58 left", "gen 12/70")
+    assert all(part in at_80 for part in short)
+
+
+def test_an_evaluation_that_is_not_of_this_generation_says_so():
+    line = RunLine(9, False)
+    line.note({**RECORD, "generation": 0, "env_steps": 300}, 10.0)
+    assert line.parts()["evaluation"] == "evaluation 456.7 ± 8.9 (nothing releases)"
+    for generation in (1, 2):
+        line.note({"sampled_return": 3.0, "generation": generation, "env_steps": 700}, 12.0)
+    assert line.parts()["evaluation"].endswith("(nothing releases) (of generation 0)")
+
+
+def test_the_last_line_shows_the_evaluation_after_the_last_update(capsys):
+    from rsrp_lava import Experiment, train
+
+    result = train(Experiment(population=4, generations=2, evaluation_episodes=4), threads=1, progress=True)
+    from rsrp_lava.reporting.numbers import shown_return
+
+    last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("generation 2/2")][-1]
+    final = result.metrics[-1]
+    assert f"evaluation {shown_return(final['evaluation_return'], final['evaluation_std'])}" in last
 
 
 def test_elsewhere_than_on_a_terminal_lines_are_whole_and_the_last_is_printed(shown):

@@ -465,7 +465,7 @@ def test_curves_are_drawn_against_the_generation(run, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("rsrp_lava.runs.draw_curves", lambda title, measured, curves, *target: drawn.extend(curves))
     plot(run, output=tmp_path / "curves.png")
-    ((_, generations, returns, halves),) = drawn
+    ((_, generations, returns, halves, _),) = drawn
     assert halves.shape == returns.shape
     assert generations.tolist() == [0, 1, 2, 4]
     assert returns.tolist() == [

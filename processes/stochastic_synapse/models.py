@@ -56,7 +56,10 @@ class PlainDenseModel(PyLoihiProcessModel):
     def run_spk(self) -> None:
         """One step."""
         if self.time_step == 1:
-            self.release = self.drawn  # Lava sets Vars after __init__
+            self.release = self.drawn.copy()  # Lava sets Vars after __init__
+        elif not np.array_equal(self.release, self.drawn):  # it was set from outside
+            self.drawn = self.release.copy()
+            self.rows = pack_bits(self.drawn != 0)
         self.a_out.send(self.sum)
         deliver_vector(pack_bits(self.s_in.recv()[None, :] > 0), self.excitatory, self.rows, self.weight, self.sum)
 

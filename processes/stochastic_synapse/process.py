@@ -32,7 +32,7 @@ class StochasticDense(OwnProcess):
     Ports and Vars
     --------------
     s_in : float32, (n_pre,), 0 or 1;  a_out : float32, (n_post,) (`fixed_pt`: int32)
-    release : int8, (n_pre, n_post)     θ
+    release : int8, (n_pre, n_post)     θ; what is set while it runs (0: knocked out) releases from the next step on
     """
 
     def __init__(

@@ -94,6 +94,8 @@ class GymEngine:
                     earned, played = self._episode(playing, seed)
                     returns[k] += earned / episodes
                     steps[k] += played
+                if not np.isfinite(returns[k]):
+                    raise EpisodeFault("not_finite", f"finite rewards add up to {returns[k]}")
             except EpisodeFault as fault:
                 if self.task.options.on_error == "fail":
                     raise EngineError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -38,9 +38,26 @@ class Outcome:
         return self.returns[np.isfinite(self.returns)]
 
     @property
+    def mean(self) -> float | None:
+        """Mean of `valid`; None if there is none. Finite, also where their sum is not."""
+        return scaled(np.mean, self.valid)
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation of `valid`; None if there is none. Finite, also where their squares are not."""
+        return scaled(np.std, self.valid)
+
+    @property
+    def all_faults(self) -> Counter[str]:
+        """`faults`, and as `not_finite` what `valid` lacks without one: returns of compiled episodes that overflow."""
+        known = sum(self.faults.get(kind, 0) for kind in ("raised", "not_finite", "spaces"))
+        overflowed = max(0, len(self.returns) - len(self.valid) - known)
+        return Counter(self.faults) + Counter({"not_finite": overflowed})
+
+    @property
     def shown_faults(self) -> str:
         """What went wrong, as text."""
-        return ", ".join(f"{kind}: {count}" for kind, count in self.faults.items())
+        return ", ".join(f"{kind}: {count}" for kind, count in self.all_faults.items())
 
     @classmethod
     def joined(cls, parts: Sequence[Outcome]) -> Outcome:
@@ -57,6 +74,21 @@ class Outcome:
             traffic_bytes=sum(part.traffic_bytes for part in parts),
             outputs=np.sum(outputs, axis=0) if len(outputs) == len(parts) else None,
         )
+
+
+def scaled(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None:
+    """A mean or standard deviation of finite values; None of no values.
+
+    Of values whose sum or squares are beyond float64 it is taken of values / max |value|.
+    """
+    if len(values) == 0:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = float(statistic(values))
+        if np.isfinite(found):
+            return found
+        largest = np.abs(values).max()
+        return float(statistic(values / largest) * largest)
 
 
 #: Next generation, its normaliser, mean reward of this one → what every plastic projection has become.

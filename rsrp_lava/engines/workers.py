@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -43,8 +44,11 @@ class _Worker:
         with suppress(OSError):
             self.link.send(message)
 
-    def end(self) -> str:
-        """Kill it if it still runs; how it ended, and its last words."""
+    def end(self, gone: bool = False) -> str:
+        """Kill it if it still runs; how it ended, and its last words. `gone`: it ends by itself, if it has not yet."""
+        if gone:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
         code, words = self._process.poll(), tail(self._log, 2000)
         self._given_back.close()
         code = self._process.returncode if code is None else code
@@ -88,7 +92,7 @@ class LocalWorkers:
             kind, content = worker.link.recv()
         except (EOFError, OSError):
             self._replace(worker)
-            return Answer(worker, lost=worker.end(), began=worker.began)
+            return Answer(worker, lost=worker.end(gone=True), began=worker.began)
         if kind == "ready":
             worker.ready = worker.began = True
             return None

@@ -26,7 +26,7 @@ def baselines_record(**played: Outcome) -> Record:
     """Mean and standard deviation of each, and of how many episodes; nothing of one whose every episode failed."""
     return {
         "baselines": {
-            name: {"return": float(of.valid.mean()), "std": float(of.valid.std()), "episodes": len(of.valid)}
+            name: {"return": of.mean, "std": of.std, "episodes": len(of.valid)}
             for name, of in played.items()
             if len(of.valid)
         }

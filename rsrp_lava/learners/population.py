@@ -126,13 +126,14 @@ class PopulationLearner:
         sampled = engine.play(state.probabilities, state.normaliser, state.generation, experiment.population)
         measured = self._measure_once(evaluation) | (self._compare(sampled) if compare else {})
         normaliser, mean = state.normaliser.update(sampled.observations), mean_reward(sampled.returns)
+        compared_with = state.previous_mean if mean is None else mean  # one that failed leaves the history
         if engine.learn is not None:
-            updates = engine.learn(state.generation + 1, normaliser, mean)
+            updates = engine.learn(state.generation + 1, normaliser, compared_with or 0.0)
         else:
             updates = self._learn(sampled)
         for name, update in updates.items():
             state.probabilities[name], state.optimizer[name] = update.probability, update.optimizer
-        state.normaliser, state.previous_mean = normaliser, mean
+        state.normaliser, state.previous_mean = normaliser, compared_with
         state.sampled_return = mean
         state.env_steps += int(sampled.steps.sum())
         played = int(sampled.steps.sum()) + (int(evaluation.steps.sum()) if evaluation else 0)
@@ -140,7 +141,7 @@ class PopulationLearner:
         record = {
             "generation": state.generation,
             "sampled_return": state.sampled_return,
-            "sampled_std": float(sampled.valid.std()) if len(sampled.valid) else 0.0,
+            "sampled_std": sampled.std,
             "tied_returns": tied_share(sampled.returns),
             **(evaluation_record(evaluation) if evaluation else {}),
             **answers_record("sampled", sampled),
@@ -278,5 +279,5 @@ def _storage_record(updates: dict[str, Update]) -> Record:
 
 def _engine_record(played: list[Outcome]) -> Record:
     """What went wrong, and what other processes cost, if anything."""
-    faults, traffic = sum((Counter(part.faults) for part in played), Counter()), sum(part.traffic_bytes for part in played)
+    faults, traffic = sum((part.all_faults for part in played), Counter[str]()), sum(part.traffic_bytes for part in played)
     return {**({"faults": dict(faults)} if faults else {}), **({"traffic_bytes": traffic} if traffic else {})}

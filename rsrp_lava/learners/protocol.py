@@ -18,7 +18,7 @@ class LearnerState(Protocol):
 
     generation: int  #: generations finished
     seconds: float  #: of training, in all sittings
-    sampled_return: float | None  #: mean of the last generation's training episodes
+    sampled_return: float | None  #: mean of the last generation's training episodes; None: all failed, or there is none
     env_steps: int
 
     def to_checkpoint(self, experiment: Experiment) -> Checkpoint:
@@ -63,5 +63,5 @@ class Learner(Protocol):
 
 
 def evaluation_record(evaluation: Outcome) -> Record:
-    """Mean and standard deviation over the episodes."""
-    return {"evaluation_return": float(evaluation.valid.mean()), "evaluation_std": float(evaluation.valid.std())}
+    """Mean and standard deviation over the episodes that did not fail."""
+    return {"evaluation_return": evaluation.mean, "evaluation_std": evaluation.std}

@@ -105,18 +105,20 @@ class WeightLearner:
         state = self.state
         measured = self._measure_once() if state.generation == 0 else {}
         played = self._play()
-        state.sampled_return = float(np.mean(played.returns))
+        outcome = self._outcome(played)
+        state.sampled_return = outcome.mean
         state.env_steps += int(played.steps.sum())
         state.updates += played.updates
         record = {
             "generation": state.generation,
             "sampled_return": state.sampled_return,
-            "sampled_std": float(np.std(played.returns)),
+            "sampled_std": outcome.std,
             **(evaluation_record(evaluation) if evaluation else {}),
             **measured,
             "measures": played.measures,
             "env_steps": state.env_steps,
             "updates": state.updates,
+            **({"faults": dict(outcome.all_faults)} if outcome.all_faults else {}),
         }
         state.generation += 1
         return record

@@ -77,9 +77,11 @@ def zero_mean(rewards: np.ndarray, previous_mean: float | None = None) -> Broadc
 
     ("zero-mean" in Sun et al. 2025 Fig. 9, "history" in the released code.) In the first generation the mean is that of
     the other N − 1 samples: with its own reward in the mean a sample would be compared with itself, and the expected step
-    1 − 1/N of what it is later. A NaN counts as the worst finite reward.
+    1 − 1/N of what it is later. A NaN counts as the worst finite reward; where there is none, nothing is learned.
     """
     values = _worst_for_nan(rewards)
+    if not np.isfinite(rewards).any():
+        return _in_units(np.zeros(len(rewards)))
     if previous_mean is not None:
         return _in_units(values - previous_mean)
     n = len(values)
@@ -91,9 +93,12 @@ def none(rewards: np.ndarray, previous_mean: float | None = None) -> Broadcast:
     return _in_units(_worst_for_nan(rewards))
 
 
-def mean_reward(rewards: np.ndarray) -> float:
-    """Mean reward of a generation, the history `zero_mean` compares with; NaN counts as the worst finite reward."""
-    return float(_worst_for_nan(rewards).mean())
+def mean_reward(rewards: np.ndarray) -> float | None:
+    """Mean reward of a generation, the history `zero_mean` compares with; NaN counts as the worst finite reward.
+
+    None where no reward is finite: nothing was measured.
+    """
+    return float(_worst_for_nan(rewards).mean()) if np.isfinite(rewards).any() else None
 
 
 def _nan_worst(rewards: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rsrp_lava.errors import MappingError
 from rsrp_lava.mapping.placement import Core, place, stored_bits
-from rsrp_lava.mapping.quantise import QuantisedNetwork, neuron_of
+from rsrp_lava.mapping.quantise import QuantisedNetwork, neuron_of, quantise
 from rsrp_lava.mapping.rules import RULES, Finding, Plan, Rule, synapses
 from rsrp_lava.network import ReleaseProbabilities
 
@@ -58,12 +58,22 @@ class MappedNetwork:
             Usage("synapses of the chip", synapses(self.quantised), limits.synapses_per_chip),
         )
 
-    def require(self) -> MappedNetwork:
-        """Itself; raises `MappingError` with every violated rule."""
+    def require(self, listed: bool = True) -> MappedNetwork:
+        """Itself; raises `MappingError` with every violated rule (not `listed`: its name), and the size that would fit."""
         if self.violations:
-            listed = "".join(f"\n  {finding}" for finding in self.violations)
-            raise MappingError(f"profile {self.quantised.profile.name} cannot hold this network:{listed}")
+            names = ", ".join(dict.fromkeys(finding.rule for finding in self.violations))
+            said = "".join(f"\n  {finding}" for finding in self.violations) if listed else f" {names}"
+            raise MappingError(
+                f"profile {self.quantised.profile.name} cannot hold this network:{said}{self._way_out(listed)}"
+            )
         return self
+
+    def _way_out(self, listed: bool) -> str:
+        size, now = size_that_fits(self), self.quantised.network.options.n_neurons
+        said = f"no other number of neurons would mend that (it has {now})"
+        if size is not None:
+            said = f"with at most {size} neurons it would fit (network.n_neurons, now {now})"
+        return f"\n  {said}" if listed else f"; {said}"
 
     def record(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -128,6 +138,31 @@ class MappedNetwork:
         }
 
 
+def size_that_fits(mapped: MappedNetwork) -> int | None:
+    """The most neurons (`network.n_neurons`) with which the chip would take a network like this one; None: no number.
+
+    Found by mapping networks of other sizes, with the same constants, whose probabilities are not known.
+    """
+    network, profile = mapped.quantised.network, mapped.quantised.profile
+
+    def fits(n_neurons: int) -> bool:
+        options = network.options.model_copy(update={"n_neurons": n_neurons})
+        try:
+            return not check(quantise(replace(network, options=options), profile), strict=False).violations
+        except MappingError:
+            return False
+
+    fewest, most = 2, network.options.n_neurons
+    tried = [size for size in (2**k for k in range(1, most.bit_length())) if size < most and fits(size)]
+    if not tried:
+        return None
+    fewest = tried[-1]
+    while most - fewest > 1:
+        middle = (fewest + most) // 2
+        fewest, most = (middle, most) if fits(middle) else (fewest, middle)
+    return fewest
+
+
 def bias_step(quantised: QuantisedNetwork) -> float:
     """One step of the bias in units of the threshold's distance from reset."""
     options = quantised.network.options
@@ -159,4 +194,4 @@ def check(
     return mapped.require() if strict else mapped
 
 
-__all__ = ["MappedNetwork", "Usage", "bias_step", "check"]
+__all__ = ["MappedNetwork", "Usage", "bias_step", "check", "size_that_fits"]

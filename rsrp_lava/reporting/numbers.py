@@ -1,18 +1,24 @@
-"""How returns are written (accuracies and rewards, within ±1: three decimals, others: one), and whether they rise."""
+"""How returns are written (accuracies and rewards, within ±1: three decimals, others: one; from 10^9 on as powers of ten),
+and whether they rise."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+#: From here on a return is written as a power of ten.
+_LARGE = 1e9
 
-def shown_return(mean: float, std: float | None = None) -> str:
-    """A return, and how far it spreads if that is given."""
-    digits = _decimals(mean)
-    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+def shown_return(mean: float | None, std: float | None = None) -> str:
+    """A return, and how far it spreads if that is given; '–' where nothing was measured."""
+    if mean is None:
+        return "–"
+    shown = _format(mean)
+    return shown(mean) + ("" if std is None else f" ± {shown(std)}")
 
 
 def shown_evaluation(mean: float, std: float, classifies: bool) -> str:
@@ -49,23 +55,27 @@ def shown_precision(std: float, episodes: int) -> str:
 
 def shown_spread(returns: Sequence[float] | np.ndarray) -> str:
     """Mean ± standard deviation over seeds; of a single one its return."""
-    digits = _decimals(*returns)
-    mean = f"{np.mean(returns):.{digits}f}"
-    return mean if len(returns) == 1 else f"{mean} ± {np.std(returns):.{digits}f}"
+    shown = _format(*returns)
+    mean = shown(np.mean(returns))
+    return mean if len(returns) == 1 else f"{mean} ± {shown(np.std(returns))}"
 
 
 def shown_range(returns: Sequence[float] | np.ndarray) -> str:
-    """Mean (lowest to highest)."""
-    digits = _decimals(*returns)
-    return f"{np.mean(returns):.{digits}f} ({min(returns):.{digits}f} to {max(returns):.{digits}f})"
+    """Mean (lowest to highest); of a single one the return."""
+    shown = _format(*returns)
+    if len(returns) == 1:
+        return shown(returns[0])
+    return f"{shown(np.mean(returns))} ({shown(min(returns))} to {shown(max(returns))})"
 
 
-def trend(values: Iterable[float]) -> float | None:
+def trend(values: Iterable[float | None]) -> float | None:
     """Standard errors by which the mean of the later half is above that of the earlier one (Welch 1947), within ±99.
 
-    About 0 ± 1 of values that do not depend on time. None of fewer than four.
+    About 0 ± 1 of values that do not depend on time; what was not measured (None) is left out. None of fewer than four.
     """
-    given = np.array(list(values))
+    given = np.array([value for value in values if value is not None])
+    if len(given) and np.abs(given).max() > 1e100:
+        given = given / np.abs(given).max()
     half = len(given) // 2
     if half < 2:
         return None
@@ -76,5 +86,7 @@ def trend(values: Iterable[float]) -> float | None:
     return float(np.clip(rise / error, -99, 99)) if error else float(99 * np.sign(rise))
 
 
-def _decimals(*returns: float) -> int:
-    return 3 if max(map(abs, returns)) <= 1 else 1
+def _format(*returns: float) -> Callable[[Any], str]:
+    """How these are written: with three decimals, one, or as 1.23e+09."""
+    largest = max(map(abs, returns))
+    return "{:.3g}".format if largest >= _LARGE else "{:.3f}".format if largest <= 1 else "{:.1f}".format

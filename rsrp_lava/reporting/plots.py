@@ -3,19 +3,78 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from rsrp_lava.errors import DrawingError, RsrpError
 from rsrp_lava.reporting.numbers import half_interval, shown_return, shown_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Colour-blind safe (Okabe, Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+#: Matplotlib draws one picture at a time, and a study trains several runs.
+_DRAWING = threading.Lock()
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Where pictures are drawn: with Matplotlib's defaults, whatever a user's files and variables say for their own.
+
+    Whatever goes wrong is a `DrawingError`, but what the disk says (`OSError`).
+    """
+    try:
+        with _DRAWING, _backend("agg"), warnings.catch_warnings():
+            import matplotlib
+
+            warnings.simplefilter("ignore")  # of letters the font has not
+            with matplotlib.rc_context():
+                matplotlib.rcdefaults()
+                yield
+    except (OSError, RsrpError):
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())
+        raise DrawingError(f"cannot be drawn ({type(error).__name__}: {words[:300]})") from error
+
+
+@contextmanager
+def _backend(name: str) -> Iterator[None]:
+    """MPLBACKEND for the time being: Matplotlib reads it when it is imported, and need not know what it says."""
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before
+
+
+def save_figure(figure: Figure, target: IO[bytes] | Path, file_format: str = "png") -> None:
+    """Write it. Names are drawn as they are, also with dollar signs, which would be formulas; ticks of Matplotlib's are."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+            for label in (tick.label1, tick.label2):
+                label.set_parse_math(isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter))
+    figure.savefig(target, format=file_format, dpi=130)
 
 
 def draw_run(
@@ -35,7 +94,7 @@ def draw_run(
         ("sampled", "sampled networks" if sampled else f"training {'images' if classifies else 'episodes'}", COLOURS[4]),
         ("evaluation", f"{evaluation} (release where ρ > ½)" if sampled else evaluation, COLOURS[0]),
     ):
-        records = [record for record in metrics if f"{key}_return" in record]
+        records = [record for record in metrics if record.get(f"{key}_return") is not None]
         mean, std = (np.array([record[f"{key}_{what}"] for record in records]) for what in ("return", "std"))
         spread = std
         if key == "evaluation":
@@ -63,7 +122,7 @@ def draw_run(
         below.set_ylim(0, 1.03)
     _count_generations(below)
     finish(returns, below)
-    figure.savefig(target, format="png", dpi=130)
+    save_figure(figure, target)
 
 
 #: What is earned without learning, by its name in the records, and how it is drawn.
@@ -95,24 +154,39 @@ def _draw_measures(axes: Axes, key: str, metrics: Sequence[dict[str, Any]]) -> N
         axes.legend(loc="best", fontsize="small")
 
 
+class Curve(NamedTuple):
+    """Runs that differ only in their seed."""
+
+    label: str
+    generations: np.ndarray
+    returns: np.ndarray  #: of the runs that were trained to their end, shape (seeds, generations); there may be none
+    halves: np.ndarray  #: halves of the intervals of their means, of the same shape
+    #: Of each run that ended before: generations, returns.
+    ended_early: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+
+
 def draw_curves(
     title: str,
     measured: str,
-    curves: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
+    curves: Sequence[Curve],
     target: IO[bytes] | Path,
     file_format: str = "png",
     baselines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """What was `measured` against generation, one curve an experiment: mean ± std over its seeds, or of a single seed the
-    95 % interval of the mean over episodes; `baselines`: lines beside.
-
-    `curves`: label, generations, returns and halves of their intervals, shape (seeds, generations), of each experiment.
-    """
+    95 % interval of the mean over episodes; `baselines`: lines beside. A seed that ended early is a thin line of its own, up
+    to a cross where it ended, and in no mean."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for colour, (label, generations, returns, halves) in zip(itertools.cycle(COLOURS), curves, strict=False):
+    for colour, (label, generations, returns, halves, ended_early) in zip(itertools.cycle(COLOURS), curves, strict=False):
+        for place, (at, values) in enumerate(ended_early):
+            own = label if not len(returns) and place == 0 else None
+            axes.plot(at, values, color=colour, linewidth=0.9, linestyle="--", label=own)
+            axes.plot(at[-1:], values[-1:], "x", color=colour)
+        if not len(returns):
+            continue
         label = f"{label}: {shown_spread(returns[:, -1])}"
         if len(returns) > 1:
             spread, limits = returns.std(axis=0), (returns.min(), returns.max())
@@ -121,13 +195,13 @@ def draw_curves(
             label += ", 95 % interval of the mean" if spread.any() else ""
         draw_band(axes, generations, returns.mean(axis=0), spread, colour, label, limits)
     draw_baselines(axes, baselines or {})
-    spread = ", mean ± std over seeds" if any(len(returns) > 1 for _, _, returns, _ in curves) else ""
+    spread = ", mean ± std over seeds" if any(len(curve.returns) > 1 for curve in curves) else ""
     _count_generations(axes)
     axes.set_ylabel(f"{measured}{spread}")
     axes.set_title(title, fontsize="medium")
     axes.legend(loc="best" if baselines else "lower right", fontsize="small")
     finish(axes)
-    figure.savefig(target, format=file_format, dpi=130)
+    save_figure(figure, target, file_format)
 
 
 def _count_generations(axes: Axes) -> None:

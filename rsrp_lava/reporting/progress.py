@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,8 +19,10 @@ from rsrp_lava.reporting.numbers import shown_evaluation, shown_return, trend
 
 #: Seconds between plain lines when stderr is not a terminal.
 _PLAIN_INTERVAL_S = 2.0
-#: What a narrow terminal does without, in this order; generation and time left are always there.
-_LEFT_OUT_FIRST = ("bar", "trend", "speed", "sampled", "evaluation")
+#: What a narrow terminal does without, in this order, once words are short; generation and time left are always there.
+_LEFT_OUT_FIRST = ("trend", "speed", "sampled", "evaluation")
+#: Words of the line, and what a narrow terminal has instead.
+_SHORT = (("generation ", "gen "), ("evaluation ", "eval "), ("env steps", "steps"))
 #: Generations whose sampled returns make the trend.
 _TREND = 20
 
@@ -39,12 +42,14 @@ class RunLine:
         self._first: tuple[dict[str, Any], float] | None = None
         self._last: tuple[dict[str, Any], float] | None = None
         self._evaluation: str | None = None
+        self._evaluated = 0  #: the generation in which that was
         self._sampled: deque[float] = deque(maxlen=_TREND)
 
     def note(self, record: dict[str, Any], at: float) -> None:
         """Take in a generation's record; `at`: seconds on one clock for all of them."""
         if "evaluation_return" in record:
             self._evaluation = shown_evaluation(record["evaluation_return"], record["evaluation_std"], self._classifies)
+            self._evaluated = record["generation"]
             if "entropy_bits" in record and record["generation"] == 0:
                 self._evaluation += " (nothing releases)"
         if "sampled_return" in record:
@@ -65,6 +70,8 @@ class RunLine:
                 "sampled": f"sampled {shown_return(last['sampled_return'])}",
                 "evaluation": f"evaluation {self._evaluation or 'not yet'}",
             }
+            if self._evaluation and self._evaluated < last["generation"]:
+                parts["evaluation"] += f" (of generation {self._evaluated})"
             if (rise := trend(self._sampled)) is not None:
                 parts["trend"] = f"trend {rise:+.1f} σ"
             played, elapsed = last["generation"] - first["generation"], now - began
@@ -102,7 +109,7 @@ class LiveLine:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
     def show(self, parts: dict[str, str]) -> None:
         """Put these parts of a line (`RunLine.parts`) in the place of the last ones."""
@@ -134,11 +141,17 @@ class LiveLine:
 
 class TerminalProgress:
     """Callable with a generation's record; draws generation, sampled and evaluation mean, trend, speed, time left, and says
-    once why a run does not learn."""
+    once why a run does not learn. `done`: of a run that is trained already, and only evaluated."""
 
-    def __init__(self, title: str, line: RunLine, console: Console | None = None) -> None:
+    def __init__(self, title: str, line: RunLine, console: Console | None = None, done: bool = False) -> None:
         self._line, self._display = line, LiveLine(console or Console(stderr=True))
-        self._display.say(f"training {title} (the first run compiles for some seconds)")
+        doing = f"trained already, evaluating: {title}"
+        self._display.say(doing if done else f"training {title} (the first run compiles for some seconds)")
+
+    def last(self, record: dict[str, Any]) -> None:
+        """Show the evaluation after the last update."""
+        self._line.note(record, time.perf_counter())
+        self._display.show(self._line.parts())
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Show a finished generation."""
@@ -162,10 +175,24 @@ def shown_notice(record: dict[str, Any]) -> str:
 
 
 def _fit(parts: dict[str, str], width: int) -> str:
-    """The parts in one line, without those that matter least if there is no room."""
+    """The parts in one line: without the bar, in short words, without the spread of the evaluation, and without the parts
+    that matter least, as far as there is no room."""
     shown = dict(parts)
+
+    def fits() -> bool:
+        return len("  ".join(shown.values())) < width
+
+    if not fits():
+        shown.pop("bar", None)
+    if not fits():
+        for name, text in shown.items():
+            for word, short in _SHORT:
+                text = text.replace(word, short)
+            shown[name] = re.sub(r",\d{3} (steps|images)/s", r"k \1/s", text)
+    if not fits() and "evaluation" in shown:
+        shown["evaluation"] = re.sub(r" ± [^ ]+", "", shown["evaluation"])
     for name in _LEFT_OUT_FIRST:
-        if len("  ".join(shown.values())) < width:
+        if fits():
             break
         shown.pop(name, None)
     return "  ".join(shown.values())
@@ -186,7 +213,7 @@ class StudyProgress:
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
-        self._console.print(title, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(title, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
         self._began = time.perf_counter()
         self._computed = self._known = 0
         self._live: Live | None = None
@@ -203,7 +230,7 @@ class StudyProgress:
             error = done.row["error"]
             what = f"not computed: {error}" if error else f"return {shown_return(done.row['final_return'])}"
             line = f"{done.cells}/{done.of}  {done.cell.title}: {what} ({_clock(done.seconds)}; {self._left(done.of)})"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
         if done.cells == done.of and self._known:
             self._console.print(f"{self._known} of {done.of} cells were there already", highlight=False)
 

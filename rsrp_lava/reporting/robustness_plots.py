@@ -8,8 +8,8 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from rsrp_lava.reporting.plots import COLOURS, draw_band, finish
-from rsrp_lava.reporting.study_plots import new_figure, save_figure
+from rsrp_lava.reporting.plots import COLOURS, draw_band, finish, save_figure
+from rsrp_lava.reporting.study_plots import new_figure
 
 
 class Response(NamedTuple):

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rsrp_lava.reporting.plots import COLOURS, draw_band, finish
+from rsrp_lava.reporting.plots import COLOURS, draw_band, finish, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,11 +28,6 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def save_figure(figure: Figure, target: IO[bytes]) -> None:
-    """Write it as PNG."""
-    figure.savefig(target, format="png", dpi=130)
 
 
 def _positions(lines: Sequence[Line]) -> dict[str, int]:

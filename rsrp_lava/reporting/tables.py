@@ -29,7 +29,8 @@ def render(*parts: RenderableType) -> str:
 
 
 def mapping_tables(mapped: MappedNetwork) -> str:
-    """Utilisation, cores, effective constants and every design rule of a mapped network, as text."""
+    """Utilisation, cores, effective constants and every design rule of a mapped network, as text; of those that do not hold
+    the way out."""
     q = mapped.quantised
     ok = len(mapped.findings) - len(mapped.warnings) - len(mapped.violations)
     return render(
@@ -39,7 +40,7 @@ def mapping_tables(mapped: MappedNetwork) -> str:
         _cores(mapped),
         _constants(mapped),
         _rules(mapped),
-        *(f"{finding.status}: {finding}" for finding in (*mapped.warnings, *mapped.violations)),
+        *dict.fromkeys(f"{one.status}: {one.rule}: {one.way_out}" for one in (*mapped.warnings, *mapped.violations)),
         f"{len(mapped.violations)} violated, {len(mapped.warnings)} warnings, {ok} ok",
     )
 

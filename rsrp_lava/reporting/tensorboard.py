@@ -76,7 +76,8 @@ class Scalars:
         if seconds > 0:
             scalars["env_steps_per_second"] = (record["env_steps"] - self._before["env_steps"]) / seconds
         self._before = record
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        known = {tag: value for tag, value in scalars.items() if value is not None}
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in known.items()]
         self._write(step=record["generation"], summary=Summary(value=values))
 
     def _write(self, **content: Any) -> None:

@@ -16,7 +16,6 @@ import json
 import math
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsrp_lava.errors import ExperimentError, unknown_name
@@ -24,6 +23,7 @@ from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.runs import Run
+from rsrp_lava.studies.grouping import mean_of
 from rsrp_lava.studies.runner import Cell, Row, checked_options
 from rsrp_lava.tasks import ClassifyTask, get_task
 from rsrp_lava.tasks.data import is_own
@@ -143,7 +143,7 @@ def values(run: Run) -> Row:
         "generations": run.generation,
         "images": experiment.population * experiment.batch * run.generation,
         "final_return": last["evaluation_return"],
-        "sampled_return": float(np.mean([record["sampled_return"] for record in played[-20:]])),
+        "sampled_return": mean_of(record["sampled_return"] for record in played[-20:]),
         **{f"entropy_{name}": entropy for name, entropy in last["entropy_bits"].items()},
     }
 

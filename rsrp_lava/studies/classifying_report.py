@@ -15,7 +15,7 @@ from rsrp_lava.reporting import classifying_plots as plots
 from rsrp_lava.reporting.study_plots import Line
 from rsrp_lava.runs import Run
 from rsrp_lava.studies.classifying import ClassifyingOptions
-from rsrp_lava.studies.grouping import fraction, grouped, shown
+from rsrp_lava.studies.grouping import fraction, grouped, of_asked, seeds_shown, shown
 from rsrp_lava.studies.report import StudyReport
 from rsrp_lava.studies.runner import Row, to_markdown
 
@@ -49,17 +49,28 @@ class Report(StudyReport):
         headings = [*self.columns, "test accuracy (lowest to highest)", "train reward", "generations", "images seen"]
         headings += [name.replace("_", " ") for name in entropies]
         table = []
-        for values, group in grouped(self.rows, self.columns):
+        groups = grouped(self.rows, self.columns)
+        for values, group in groups:
             means = [fraction(row.get(name) for row in group) for name in entropies]
             reward = fraction(row["sampled_return"] for row in group)
             first = group[0]
-            table.append([*map(shown, values), _accuracy(group), reward, first["generations"], first["images"], *means])
+            table.append(
+                [
+                    *map(shown, values),
+                    of_asked(_accuracy(group), group, self.seeds),
+                    reward,
+                    first["generations"],
+                    first["images"],
+                    *means,
+                ]
+            )
         for (rule,), group in grouped(self.references, ("rule",)):
             blank = ["–"] * (len(self.columns) - 1)
             rest = ["–"] * len(entropies)
             table.append([rule, *blank, _accuracy(group), "–", group[0]["generations"], group[0]["images"], *rest])
+        measured = seeds_shown([group for _, group in groups], self.seeds, "variant")
         return [
-            f"{self.seeds} seeds a variant; accuracy on all test images, means over seeds.",
+            f"{measured}; accuracy on all test images, means over seeds.",
             to_markdown(headings, table),
         ]
 
@@ -183,6 +194,8 @@ def _curve(name: str, series: list[list[Any]]) -> plots.Curve:
 
 def _accuracy(rows: list[Row]) -> str:
     found = [row["final_return"] for row in rows]
+    if len(found) == 1:
+        return f"{found[0]:.4f}"
     return f"{np.mean(found):.4f} ({min(found):.4f} to {max(found):.4f})"
 
 

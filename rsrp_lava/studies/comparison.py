@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsrp_lava.errors import ExperimentError, unknown_name
 from rsrp_lava.experiment import RULES, Experiment, of_use
 from rsrp_lava.runs import Run
+from rsrp_lava.studies.grouping import mean_of
 from rsrp_lava.studies.runner import Cell, Row, checked_options
 
 
@@ -78,7 +78,7 @@ def values(run: Run) -> Row:
         "population": experiment.population,
         "final_return": last["evaluation_return"],
         "final_std": last["evaluation_std"],
-        "sampled_return": float(np.mean([record["sampled_return"] for record in played[-10:]])),
+        "sampled_return": mean_of(record["sampled_return"] for record in played[-10:]),
         "updates": last.get("updates", run.generation),
         "samples": experiment.population * run.generation,
         "env_steps": last["env_steps"],

@@ -12,7 +12,7 @@ import numpy as np
 from rsrp_lava.reporting.comparison_plots import LearningCurve, draw_comparison
 from rsrp_lava.reporting.numbers import shown_range, shown_return
 from rsrp_lava.studies.comparison import ComparisonOptions
-from rsrp_lava.studies.grouping import grouped
+from rsrp_lava.studies.grouping import grouped, mean_of, of_asked, seeds_shown
 from rsrp_lava.studies.report import StudyReport
 from rsrp_lava.studies.runner import Row, to_markdown
 
@@ -33,14 +33,16 @@ class Report(StudyReport):
         """See `StudyReport`."""
         headings = ["rule", "final evaluation (lowest to highest)", "sampled networks", "samples", "updates", "env steps"]
         table = []
-        for (rule,), group in grouped(self.rows, ("rule",)):
+        groups = grouped(self.rows, ("rule",))
+        for (rule,), group in groups:
             found = [row["final_return"] for row in group]
-            means = [
-                float(np.mean([row[name] for row in group]))
-                for name in ("sampled_return", "samples", "updates", "env_steps")
+            sampled, *means = [
+                mean_of(row[name] for row in group) for name in ("sampled_return", "samples", "updates", "env_steps")
             ]
-            table.append([rule, shown_range(found), shown_return(means[0]), *(f"{value:,.0f}" for value in means[1:])])
-        return [f"{self.seeds} seeds a rule; means over seeds.", to_markdown(headings, table)]
+            final = of_asked(shown_range(found), group, self.seeds)
+            table.append([rule, final, shown_return(sampled), *(f"{value:,.0f}" for value in means)])
+        measured = seeds_shown([group for _, group in groups], self.seeds, "rule")
+        return [f"{measured}; means over seeds.", to_markdown(headings, table)]
 
     def describe(self, row: Row) -> str:
         """See `StudyReport`."""
@@ -56,7 +58,7 @@ class Report(StudyReport):
                     "generation": record["generation"],
                     "evaluation_return": round(record["evaluation_return"], 4),
                     "evaluation_std": round(record["evaluation_std"], 4),
-                    "sampled_return": round(record["sampled_return"], 4) if "sampled_return" in record else None,
+                    "sampled_return": _rounded(record.get("sampled_return")),
                     "env_steps": record["env_steps"],
                     "updates": record["updates"],
                 }
@@ -86,3 +88,7 @@ class Report(StudyReport):
             for record, (steps, updates) in evaluated
             if record.get("evaluation_return") is not None
         ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import numpy as np
 
+from rsrp_lava.errors import counted
 from rsrp_lava.studies.runner import Row
 
 
@@ -23,7 +24,27 @@ def shown(value: Any) -> str:
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def fraction(values: Iterable[float | None]) -> str:
+def seeds_shown(groups: Iterable[Sized], asked: int, what: str) -> str:
+    """How many seeds were measured, of how many: '5 seeds per rule', '1 to 2 of 2 seeds per rule'."""
+    counts = sorted({len(group) for group in groups}) or [0]
+    if counts == [asked]:
+        return f"{counted(asked, 'seed')} per {what}"
+    measured = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{measured} of {counted(asked, 'seed')} per {what}"
+
+
+def of_asked(text: str, group: Sized, asked: int) -> str:
+    """A value, and of how many seeds it is, if that is not all of them."""
+    return text if len(group) == asked else f"{text} [{len(group)} of {counted(asked, 'seed')}]"
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
     """The mean of what is known."""
     known = [value for value in values if value is not None]
-    return f"{np.mean(known):.3f}" if known else "–"
+    return float(np.mean(known)) if known else None
+
+
+def fraction(values: Iterable[float | None]) -> str:
+    """The mean of what is known."""
+    mean = mean_of(values)
+    return "–" if mean is None else f"{mean:.3f}"

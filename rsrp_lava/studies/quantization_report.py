@@ -13,7 +13,7 @@ from rsrp_lava.learning.rsrp import HISTOGRAM_BINS, histogram
 from rsrp_lava.reporting import study_plots as plots
 from rsrp_lava.reporting.numbers import shown_range
 from rsrp_lava.runs import Run
-from rsrp_lava.studies.grouping import fraction, grouped, shown
+from rsrp_lava.studies.grouping import fraction, grouped, of_asked, seeds_shown, shown
 from rsrp_lava.studies.quantization import QuantizationOptions, goal_of
 from rsrp_lava.studies.report import StudyReport
 from rsrp_lava.studies.runner import Row, to_markdown
@@ -21,6 +21,10 @@ from rsrp_lava.studies.runner import Row, to_markdown
 _CENTRES = np.arange(HISTOGRAM_BINS) / (HISTOGRAM_BINS - 1)
 #: Of a generation's record, what goes into the table of curves.
 _OF_A_GENERATION = ("evaluation_return", "sampled_return", "lost_updates", "stuck")
+
+
+#: Columns that tell cells apart.
+_CELL = ("axis", "bits", "rounding", "rate", "epsilon", "generator", "state_bits", "deploy_bits", "release", "networks")
 
 
 class Report(StudyReport):
@@ -42,7 +46,8 @@ class Report(StudyReport):
 
     def parts(self) -> list[str]:
         """See `StudyReport`."""
-        parts = [f"{self.seeds} seeds a cell; *reached* counts the seeds whose last evaluation is at least {self.goal:g}."]
+        measured = seeds_shown([group for _, group in grouped(self.rows, _CELL)], self.seeds, "cell")
+        parts = [f"{measured}; *reached* counts the seeds whose last evaluation is at least {self.goal:g}."]
         trained = (
             ("bits", "Stored bits while training", ("rate", "rounding", "bits")),
             ("ends", "The same with codes 0 and 1, where synapses are stuck", ("rounding", "bits")),
@@ -65,8 +70,7 @@ class Report(StudyReport):
 
     def describe(self, row: Row) -> str:
         """See `StudyReport`."""
-        known = ("bits", "rounding", "rate", "epsilon", "generator", "state_bits", "deploy_bits", "release", "networks")
-        return ", ".join([row["axis"], *(f"{name} {shown(row[name])}" for name in known if row.get(name) is not None)])
+        return ", ".join([row["axis"], *(f"{name} {shown(row[name])}" for name in _CELL[1:] if row.get(name) is not None)])
 
     def _trained(self, rows: list[Row], columns: tuple[str, ...]) -> str:
         headings = [*columns, "final return", "reached", "first at", "lost, first", "lost, mean", "stuck", "entropy"]
@@ -92,7 +96,7 @@ class Report(StudyReport):
         return to_markdown([*columns, "return", "reached"], table)
 
     def _returns(self, rows: list[Row]) -> str:
-        return shown_range([row["final_return"] for row in rows])
+        return of_asked(shown_range([row["final_return"] for row in rows]), rows, self.seeds)
 
     def _reached(self, rows: list[Row]) -> str:
         return f"{sum(row['final_return'] >= self.goal for row in rows)} of {len(rows)}"

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from rsrp_lava.errors import counted
 from rsrp_lava.runs import Run, load_run
 from rsrp_lava.studies.runner import Row
+
+#: Cells that were not reached which a report names.
+_MOST_NAMED = 20
 
 
 class StudyReport(ABC):
@@ -19,6 +23,7 @@ class StudyReport(ABC):
         self.failed = [row for row in rows if row["error"] is not None]
         self._runs = runs
         self._loaded: dict[str, Run] = {}
+        self.missing: list[str] = []  #: cells that were not reached, as the study was stopped
 
     def run(self, row: Row) -> Run:
         """The training behind a row."""
@@ -45,6 +50,12 @@ class StudyReport(ABC):
         if self.failed:
             lines = sorted({f"- {self.describe(row)}: {row['error']}" for row in self.failed})
             parts.append("## Not computed\n\n" + "\n".join(lines))
+        if self.missing:
+            named = [f"- {title}" for title in self.missing[:_MOST_NAMED]]
+            if len(self.missing) > _MOST_NAMED:
+                named.append(f"- and {len(self.missing) - _MOST_NAMED} more")
+            many = counted(len(self.missing), "cell")
+            parts.append(f"## Not reached\n\nThe study was stopped before {many}:\n\n" + "\n".join(named))
         return "\n\n".join(parts)
 
     @abstractmethod

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rsrp_lava.errors import ExperimentError, unknown_name
+from rsrp_lava.experiment import distinct_labels
 from rsrp_lava.learners.weights import WeightState, weights_sha256
 from rsrp_lava.network import release_sha256
 from rsrp_lava.rules import weights
@@ -49,6 +50,9 @@ class RobustnessOptions(BaseModel):
     knock_out: _Strengths = Field((0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0), description="parts of the synapses knocked out")
     body: _Strengths = Field((0.25, 0.5, 0.75, 1.5, 2.0, 4.0), description="factors of constants of the task's body")
     episodes: int | None = Field(None, ge=1, le=2**20, description="episodes an evaluation; by default as in training")
+    labels: tuple[str, ...] | None = Field(
+        None, description="names for the legend, of runs that differ in more than their seed; by default what differs"
+    )
     draws: int = Field(5, ge=1, le=1000, description="networks perturbed alike, each by its own random numbers")
 
     @field_validator("*", mode="before")
@@ -129,7 +133,7 @@ class Plan:
                 f"robustness: nothing can be perturbed ({'; '.join(left_out)}); choose other perturbations"
             )
         _check_strengths(o, names, loaded)
-        return cls(first.experiment.task, _called(_longest(loaded)), names, left_out, constants_of(first))
+        return cls(first.experiment.task, _called(_longest(loaded), o.labels), names, left_out, constants_of(first))
 
 
 def _played(run: Run) -> tuple[Any, ...]:
@@ -151,21 +155,15 @@ def _longest(runs: list[Run]) -> list[Run]:
     return list(best.values())
 
 
-def _called(runs: list[Run]) -> list[tuple[str, Run]]:
-    """Every run with a name for the legend: its rule; where that is not enough its label, then a number."""
+def _called(runs: list[Run], given: tuple[str, ...] | None) -> list[tuple[str, Run]]:
+    """Every run with a name for the legend: `given`, or its rule; where that is not enough the settings that differ."""
     groups: dict[str, Run] = {}
     for run in runs:
         groups.setdefault(_group(run), run)
-    names: dict[str, str] = {}
-    for group, run in groups.items():
-        experiment = run.experiment
-        alone = sum(other.experiment.rule == experiment.rule for other in groups.values()) == 1
-        label = (
-            experiment.label if experiment.label.startswith(experiment.rule) else f"{experiment.rule}, {experiment.label}"
-        )
-        name = experiment.rule if alone else label
-        taken = sum(known == name or known.startswith(f"{name} (") for known in names.values())
-        names[group] = f"{name} ({taken + 1})" if taken else name
+    experiments = [run.experiment for run in groups.values()]
+    rules = [experiment.rule for experiment in experiments]
+    told = given is None and len(set(rules)) == len(rules)
+    names = dict(zip(groups, rules if told else distinct_labels(experiments, given), strict=True))
     return [(names[_group(run)], run) for run in runs]
 
 

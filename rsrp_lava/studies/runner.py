@@ -290,7 +290,7 @@ def to_csv(rows: Iterable[Row]) -> bytes:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")  # names of files need not be UTF-8
 
 
 def to_markdown(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import IO, Any
 
 from pydantic import BaseModel
 
-from rsrp_lava.errors import ExperimentError, RunFolderError, unknown_name
+from rsrp_lava.errors import DrawingError, ExperimentError, RunFolderError, unknown_name
+from rsrp_lava.reporting.plots import drawing
 from rsrp_lava.studies import (
     classifying,
     classifying_report,
@@ -101,7 +103,9 @@ def study(
             rows, stopped_by = run_cells(folder, cells, threads=threads, progress=progress or _nothing)
         finally:
             close()
-        return _write(folder, report(rows, folder.path / RUNS), rows, stopped_by)
+        made = report(rows, folder.path / RUNS)
+        made.missing = [cell.title for cell in cells[len(rows) :]]
+        return _write(folder, made, rows, stopped_by)
 
 
 def _nothing(*unheard: Any) -> None:
@@ -143,10 +147,13 @@ def _write(folder: StudyFolder, report: StudyReport, rows: list[Row], stopped_by
     if histograms := list(report.histograms()):
         files[HISTOGRAMS] = to_csv(histograms)
     for picture, draw in report.pictures().items():
-        files[picture] = _drawn(draw)
+        try:
+            files[picture] = _drawn(draw)
+        except DrawingError as error:  # the tables are what the study is for
+            logging.getLogger(__name__).warning("%s: %s", folder.path / picture, error)
     text = report.text()
     pictures = "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in files if name.endswith(".png"))
-    files[REPORT] = f"# {report.title}\n\n{text}\n{pictures}".encode()
+    files[REPORT] = f"# {report.title}\n\n{text}\n{pictures}".encode(errors="backslashreplace")
     for name, content in files.items():
         folder.write(name, content)
     return StudyResult(folder.path, rows, text, list(files), stopped_by)
@@ -154,5 +161,6 @@ def _write(folder: StudyFolder, report: StudyReport, rows: list[Row], stopped_by
 
 def _drawn(draw: Callable[[IO[bytes]], None]) -> bytes:
     buffer = io.BytesIO()
-    draw(buffer)
+    with drawing():
+        draw(buffer)
     return buffer.getvalue()
