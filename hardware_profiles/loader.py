@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rsrp_lava.errors import ProfileError, unknown_name
+from rsrp_lava.files import read_file
 from rsrp_lava.hardware_profiles.schema import Fact, Profile, Section
 
 #: Keys of a file that are text about the profile, not facts about the chip.
@@ -131,8 +132,7 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise ProfileError(f"profile {name}: extends itself ({' → '.join([*seen, name])}); let one of them stand alone")
     if _is_file(name):
         try:
-            with open(name, encoding="utf-8") as file:
-                text = file.read(_LARGEST_FILE + 1)
+            text = read_file(name, 4 * _LARGEST_FILE).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise ProfileError(f"profile {name}: cannot be read ({reason.lower()}); give the path of a YAML file") from None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rsrp_lava.export.lava import write_lava
 from rsrp_lava.export.nir_graph import DEFAULT_DIALECT, get_dialect, write_nir
 from rsrp_lava.export.npz import write_npz
 from rsrp_lava.export.verify import verify as verify_export
+from rsrp_lava.files import filling, reason, replace_file
 from rsrp_lava.mapping import check
 from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.runs import Run, load_run
@@ -27,6 +29,9 @@ TARGETS = {
     "nir": "a NIR graph, for simulators and tool chains of chips (docs/nir.md)",
 }
 
+#: What files of a deployment are called, also while they are verified.
+_FILES = r"network\.npz|network\.nir|deployment\.json|run\.py|host\.py|README\.md|starts\.npz|log|episode-\d+\.npy"
+_NOT_A_FOLDER = "exists and is not an empty folder; choose another -o DIR"
 #: Networks of the largest ensemble.
 MOST_SAMPLES = 256
 #: Neurons of the largest population: Lava and NIR hold the recurrent synapses of all networks as one matrix.
@@ -109,8 +114,7 @@ def deploy(
         report["violations"] = [str(finding) for finding in mapped.violations]
         if to == "nir":
             report["readers"] += f"; none rounds as {deployment.profile.name} does, so single spikes differ there"
-    folder = _new_folder(Path(output))
-    try:
+    with _new_folder(Path(output)) as folder:
         exported = _write(to, deployment, task, folder, dialect)
         returns = []
         for size in sizes:
@@ -130,13 +134,7 @@ def deploy(
                 generation=generation,
                 progress=progress,
             )
-        (folder / "deployment.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise MappingError(f"{output}: cannot be written ({error.strerror}); make room, or choose another -o DIR") from None
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        replace_file(folder / "deployment.json", (json.dumps(report, indent=1) + "\n").encode())
     return report
 
 
@@ -178,14 +176,37 @@ def deployment_of(
     )
 
 
-def _new_folder(path: Path) -> Path:
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A folder whose files become those of `path` once all is written and verified; else nothing is left of it."""
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise MappingError(f"{path}: exists and is not an empty folder; choose another -o DIR")
-        os.makedirs(path, exist_ok=True)
+        with _ended_in_order(), filling(path, _FILES) as folder:
+            yield folder
+    except FileExistsError as error:
+        problem = f"{error.strerror}; choose another -o DIR" if error.filename else f"cannot be made ({error.strerror})"
+        raise MappingError(f"{error.filename or path}: {_NOT_A_FOLDER if path.is_file() else problem}") from None
     except OSError as error:
-        raise MappingError(f"{path}: cannot be made ({error.strerror}); choose another -o DIR") from None
-    return path
+        raise MappingError(f"{path}: cannot be written ({reason(error)}); make room, or choose another -o DIR") from None
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP, where they would end the process at once, become an exception, as Ctrl-C is one."""
+    mine = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _write(to: str, deployment: Deployment, task: EpisodeTask, folder: Path, dialect: str) -> Path:

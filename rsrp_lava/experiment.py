@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rsrp_lava.errors import DataError, ExperimentError, counted, refuse_bool, unknown_name
+from rsrp_lava.files import read_file
 from rsrp_lava.hardware_profiles import Profile, load_profile
 from rsrp_lava.hardware_profiles.loader import parse_yaml
 from rsrp_lava.kernels.rewards import REWARDS
@@ -715,10 +716,14 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+#: Bytes of a file of settings; of one's own data it names up to 65,536 classes.
+LARGEST_SETTINGS = 2**22
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Settings from a YAML file, as a mapping; `ExperimentError` says what is wrong with the file."""
     try:
-        text = Path(path).read_text("utf-8")
+        text = read_file(path, LARGEST_SETTINGS).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: cannot be read ({_reason(error)}); give the path of a YAML text file") from None
     try:

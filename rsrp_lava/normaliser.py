@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import add
 
 import numpy as np
 
+from rsrp_lava.arrays import Layout, Values
 from rsrp_lava.kernels.exact_sums import COUNT, DIGIT_BITS, PLACES, SQUARES, SUM, UNIT_BITS
 from rsrp_lava.kernels.running import inverse_deviations
 
@@ -125,12 +126,44 @@ class Normaliser(Scaling):
         }
 
     @classmethod
+    def layouts(cls, n_inputs: int, prefix: str, with_count: bool = False) -> list[Layout]:
+        """What `from_arrays` takes: exact sums, or the moments of earlier versions (`with_count`: also their count)."""
+        row, integers, real = (n_inputs, None), np.dtype(np.int64), np.dtype(np.float64)
+        sums = {
+            f"{prefix}counts": Values(integers, (n_inputs,), 0),
+            **{prefix + name: Values(np.dtype(np.uint8), row, longest=_LONGEST_SUM) for name in ("sums", "squares")},
+        }
+        moments = {f"{prefix}mean": Values(real, (n_inputs,)), f"{prefix}variance": Values(real, (n_inputs,), 0.0)}
+        if with_count:
+            moments[f"{prefix}count"] = Values(real, (1,), 0.0, 2.0**63)
+
+        def check(arrays: Mapping[str, np.ndarray]) -> None:
+            counts = arrays[f"{prefix}counts"].tolist()
+            _refuse_impossible(counts, *(_from_bytes(arrays[prefix + name]) for name in ("sums", "squares")))
+
+        return [Layout(sums, check=check), Layout(moments)]
+
+    @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], unscaled: np.ndarray | None = None) -> Normaliser:
         """Inverse of `to_arrays`; also from `count`, `mean` and `variance`, which is what earlier versions kept."""
         if "variance" in arrays:
             return cls.of_moments(float(arrays["count"].item()), arrays["mean"], arrays["variance"])
         sums, squares = _from_bytes(arrays["sums"]), _from_bytes(arrays["squares"])
         return cls.of_sums(arrays["counts"].tolist(), sums, squares, unscaled)
+
+
+#: Bytes of an exact sum, of how many numbers there can be; the first eight say how many low ones were left out.
+_LONGEST_SUM = 8 + (PLACES - SUM) * DIGIT_BITS // 8
+_LARGEST = int(np.finfo(np.float64).max)
+
+
+def _refuse_impossible(counts: Sequence[int], sums: Sequence[int], squares: Sequence[int]) -> None:
+    """`ValueError` unless there are so many numbers with these sums."""
+    for n, total, square in zip(counts, sums, squares, strict=True):
+        largest = _LARGEST << UNIT_BITS
+        possible = abs(total) <= n * largest and total * total <= n * square and 0 <= square <= n * largest * largest
+        if n < 0 or not possible:
+            raise ValueError("the normaliser's sums are no sums of squares, and of so many numbers")
 
 
 def _mean_and_std(count: int, total: int, squares: int) -> tuple[float, float]:
@@ -170,6 +203,8 @@ def _to_bytes(numbers: Sequence[int]) -> np.ndarray:
 
 
 def _from_bytes(rows: np.ndarray) -> list[int]:
-    """Inverse of `_to_bytes`."""
+    """Inverse of `_to_bytes`; `ValueError` for rows that it does not make."""
     whole = [row.tobytes() for row in rows]
+    if any(len(row) <= 8 or int.from_bytes(row[:8], "little") + len(row) > _LONGEST_SUM for row in whole):
+        raise ValueError("the normaliser's sums are longer than any can be")
     return [int.from_bytes(row[8:], "little", signed=True) << 8 * int.from_bytes(row[:8], "little") for row in whole]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from rsrp_lava.errors import DrawingError, EngineError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment, distinct_labels
+from rsrp_lava.files import replace_file
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.learners import Record, State, WeightState, open_learner, read_state
 from rsrp_lava.learners.room import require_room
@@ -21,7 +23,7 @@ from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.reporting.numbers import half_interval, shown_return
 from rsrp_lava.reporting.plots import Curve, draw_curves, drawing
-from rsrp_lava.run_folder import RunFolder, replace_file
+from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.tasks.gym import remembered
 from rsrp_lava.threads import Threads
 
@@ -33,7 +35,16 @@ class Run:
     path: Path
     experiment: Experiment
     state: State | WeightState = field(repr=False)
-    metrics: list[Record] = field(repr=False)
+    #: Of a run in memory; None: they are read when they are asked for.
+    _metrics: list[Record] | None = field(default=None, repr=False)
+
+    @functools.cached_property
+    def metrics(self) -> list[Record]:
+        """Records up to `generation`. Raises `RunFolderError`, for a line that is damaged."""
+        if self._metrics is not None:
+            return self._metrics
+        records = RunFolder(self.path, self.experiment).read_metrics(self.generation)
+        return [record for record in records if record["generation"] <= self.generation]
 
     @property
     def generation(self) -> int:
@@ -52,10 +63,9 @@ class Run:
 
 
 def load_run(path: str | Path) -> Run:
-    """Read a run's last checkpoint and metrics. Raises `RunFolderError` or `CheckpointError`."""
+    """Read a run's last checkpoint; its metrics when they are asked for. Raises `RunFolderError` or `CheckpointError`."""
     folder = RunFolder.open(path)
-    state = read_state(folder.load_checkpoint(), folder.experiment)
-    return Run(folder.path, folder.experiment, state, folder.read_metrics())
+    return Run(folder.path, folder.experiment, read_state(folder))
 
 
 def evaluate(

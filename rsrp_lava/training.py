@@ -24,7 +24,7 @@ from rsrp_lava.experiment import Experiment
 from rsrp_lava.learners import Learner, Record, State, WeightState, open_learner, read_state
 from rsrp_lava.learners.room import require_room
 from rsrp_lava.network import ReleaseProbabilities
-from rsrp_lava.run_folder import CURVES, TENSORBOARD, Checkpoint, RunFolder
+from rsrp_lava.run_folder import CURVES, TENSORBOARD, RunFolder
 from rsrp_lava.tasks.gym import remembered
 from rsrp_lava.threads import Threads
 
@@ -106,7 +106,6 @@ def train(
     close_scalars: Callable[[], None] = _nothing
     announce_stop: Callable[[str], None] = _nothing
     show_last: Callable[[Record], None] = _nothing
-    made = [] if out is None else [path for path in (Path(out), *Path(out).parents) if not os.path.exists(path)]
     try:
         folder = _open_run(experiment, learner, out, resume)
         if why := remembered(experiment.build_task()):
@@ -118,13 +117,13 @@ def train(
             done = experiment.finished(learner.state.generation, learner.state.env_steps)
             progress = TerminalProgress(experiment.title, line, done=done)
             close_progress, announce_stop, show_last = progress.close, progress.stopping, progress.last
-        played = folder.read_metrics() if folder else []
+        played = folder.read_metrics(learner.state.generation) if folder else []
         metrics = [record for record in played if record["generation"] < learner.state.generation]
         with _stop_requests(lambda: announce_stop(learner.stopping)) as stop:
             learner.stop = stop
             training = _Training(experiment, learner, folder, metrics, progress or _nothing)
             with suppress(Interrupted):
-                training.prepare(resume is not None, made)
+                training.prepare(resume is not None)
                 if folder and tensorboard:
                     with folder.writing(TENSORBOARD) as path:
                         training.scalars = Scalars(path, metrics, learner.state.generation)
@@ -157,14 +156,14 @@ class _Training:
     scalars: Callable[[Record], None] | None = None
     compile_seconds: float = 0.0
 
-    def prepare(self, resumed: bool, made: list[Path]) -> None:
+    def prepare(self, resumed: bool) -> None:
         """Make the learner ready, then the folder of a resumed run: one that cannot start leaves the disk as it was."""
         started = time.perf_counter()
         try:
             self.learner.prepare()
         except EngineError:
             if self.folder and not resumed:
-                _take_back(self.folder, made)
+                self.folder.take_back()
             raise
         self.compile_seconds = time.perf_counter() - started
         if self.folder and resumed:
@@ -236,34 +235,25 @@ def _open_run(
     folder = RunFolder.open(resume)
     folder.lock()
     try:
-        learner.state = read_state(_checkpoint_to_go_on_from(folder, experiment), experiment)
+        learner.state = _state_to_go_on_from(folder, experiment)
     except BaseException:
         folder.close()
         raise
     return folder
 
 
-def _checkpoint_to_go_on_from(folder: RunFolder, experiment: Experiment) -> Checkpoint:
+def _state_to_go_on_from(folder: RunFolder, experiment: Experiment) -> State | WeightState:
     """Where a run was left; `RunFolderError` if the experiment cannot go on from there."""
     if folder.experiment.fingerprint != experiment.fingerprint:
         changed = folder.experiment.differences(experiment)
         raise RunFolderError(f"{folder.path}: was started with other settings ({changed}); resume without changing them")
-    checkpoint = folder.load_checkpoint()
-    if checkpoint.generation > experiment.generations:
+    state = read_state(folder)
+    if state.generation > experiment.generations:
         raise RunFolderError(
-            f"{folder.path}: has finished {counted(checkpoint.generation, 'generation')} already; "
-            f"generations = {experiment.generations} would go back: give {checkpoint.generation} or more"
+            f"{folder.path}: has finished {counted(state.generation, 'generation')} already; "
+            f"generations = {experiment.generations} would go back: give {state.generation} or more"
         )
-    return checkpoint
-
-
-def _take_back(folder: RunFolder, made: list[Path]) -> None:
-    """Remove a new run and the folders made for it; its own was empty or is among them."""
-    with suppress(OSError):
-        for file in folder.path.iterdir():
-            file.unlink()
-        for path in made:
-            path.rmdir()
+    return state
 
 
 def _nothing(*unheard: Any) -> None:

@@ -11,6 +11,8 @@ from typing import Literal
 from rich.console import Console
 
 from rsrp_lava.errors import RunFolderError, counted
+from rsrp_lava.experiment import LARGEST_SETTINGS
+from rsrp_lava.files import read_file
 from rsrp_lava.reporting.numbers import shown_evaluation
 from rsrp_lava.reporting.progress import LiveLine, RunLine, shown_notice
 from rsrp_lava.run_folder import CONFIG, MetricsReader, RunFolder
@@ -100,6 +102,7 @@ class _Seen:
         """Read what is new."""
         free = self.folder.is_free()  # asked first: whoever gave the lock back had written all by then
         self._read_config()
+        finished = self.folder.peek_generation() if free else None
         records = self._metrics.read()
         if self._metrics.cut:
             self.line = self._new_line()
@@ -109,6 +112,8 @@ class _Seen:
             if "notice" in record:
                 self.notices.append(shown_notice(record))
             self._last = record
+        if finished is not None:  # what nobody changes any more must go together
+            self.folder.require_whole(self._last["generation"] if self._last else -1, finished)
         return self._state(free)
 
     def _new_line(self) -> RunLine:
@@ -119,7 +124,7 @@ class _Seen:
         """Resuming may change how long is trained."""
         path = self.folder.path
         try:
-            config = (path / CONFIG).read_bytes()
+            config = read_file(path / CONFIG, LARGEST_SETTINGS)
         except OSError:
             way_out = "give its new place, or another run"
             raise RunFolderError(f"{path}: was removed or renamed while it was watched; {way_out}") from None

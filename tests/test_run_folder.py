@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from rsrp_lava import CheckpointError, Experiment, RunFolderError, evaluate, load_run, plot, train
+from rsrp_lava.files import is_temporary
 from rsrp_lava.run_folder import Checkpoint, RunFolder
 from trainers import wait_for_records
 
@@ -148,7 +149,7 @@ def test_pickled_objects_are_never_loaded(folder, tmp_path):
 
 
 def test_checkpoint_of_a_newer_format_asks_for_an_update(folder, monkeypatch):
-    monkeypatch.setattr("rsrp_lava.run_folder.FORMAT_VERSION", 2)
+    monkeypatch.setattr("rsrp_lava.checkpoint.FORMAT_VERSION", 2)
     folder.save_checkpoint(START)
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"format version 2, this program reads up to 1; update rsrp-lava"):
@@ -181,8 +182,8 @@ def test_damaged_line_inside_metrics_is_named(run, line):
     path = run / "metrics.jsonl"
     first, _, rest = path.read_text().partition("\n")
     path.write_text(f"{first}\n{line}\n{rest}")
-    with pytest.raises(RunFolderError, match=r"metrics\.jsonl: line 2 is no record; restore"):
-        load_run(run)
+    with pytest.raises(RunFolderError, match=r"metrics\.jsonl: line 2 is no record(; restore| of ours)"):
+        load_run(run).metrics  # noqa: B018
 
 
 def test_metrics_past_the_checkpoint_are_cut(run):
@@ -267,19 +268,19 @@ IN_ORDER = [*["metrics.jsonl", "checkpoint.npz"] * 2, "metrics.jsonl", "curves.p
     [
         pytest.param("os.fsync", no_space, IN_ORDER, marks=pytest.mark.slow),
         ("os.replace", no_space, [name for name in IN_ORDER if name != "metrics.jsonl"]),
-        ("rsrp_lava.run_folder.open", HalfWritten, IN_ORDER),
+        ("rsrp_lava.files.os.fdopen", HalfWritten, IN_ORDER),
     ],
 )
 def test_full_disk_at_any_moment_of_training_is_one_error_and_no_harm(small, tmp_path, monkeypatch, name, failing, written):
     """What every write of two generations would leave; the run goes on from there, and ends with the same bits."""
     experiment = small.replace(generations=2)
     whole = train(experiment).summary["release_sha256"]
-    real = {"os.fsync": os.fsync, "os.replace": os.replace}.get(name, open)
+    real = {"os.fsync": os.fsync, "os.replace": os.replace}.get(name, os.fdopen)
     for number, file in enumerate(written):
         out, left = tmp_path / str(number), [2 + number]  # the first two are of the new folder
 
         def limited(*arguments, left=left):
-            if arguments[1:] == ("rb",):
+            if arguments[1:] == ("rb",):  # of os.fdopen
                 return real(*arguments)
             left[0] -= 1
             return (real if left[0] >= 0 else failing)(*arguments)
@@ -306,12 +307,12 @@ def test_metrics_are_on_disk_before_the_checkpoint_that_counts_them(small, tmp_p
 
     monkeypatch.setattr(os, "fsync", fsync)
     train(small.replace(generations=2), out=tmp_path / "run")
-    lines = [name for name in flushed if name in ("metrics.jsonl", ".checkpoint.npz.tmp")]
-    assert lines == [".checkpoint.npz.tmp", *["metrics.jsonl", ".checkpoint.npz.tmp"] * 2, "metrics.jsonl"]
+    names = [name.split(".")[1] for name in flushed if is_temporary(name, "checkpoint.npz") or name == "metrics.jsonl"]
+    assert names == ["checkpoint", *["jsonl", "checkpoint"] * 2, "jsonl"]
 
 
 def test_left_over_temporary_file_of_a_kill_is_used_up(run):
-    (run / ".checkpoint.npz.tmp").write_bytes(b"half")
+    (run / f".checkpoint.{'0' * 16}.tmp.npz").write_bytes(b"half")
     folder = RunFolder.open(run)
     folder.save_checkpoint(folder.load_checkpoint())
     assert not list(run.glob(".*"))

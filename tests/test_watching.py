@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from rsrp_lava import RunFolderError, load_run, train, watching
+from rsrp_lava.lines import to_lines
 from rsrp_lava.run_folder import MetricsReader, RunFolder
 from rsrp_lava.watching import watch
 from trainers import wait_for_records
@@ -91,7 +93,7 @@ def test_finished_run(run, files, capsys):
 def test_line_is_that_of_the_records(held, capsys):
     """Speed and time left are those of training: they come from its clock, not from when the lines were read."""
     (held / "metrics.jsonl").unlink()
-    record = {"sampled_return": 2.0, "evaluation_return": 3.0, "evaluation_std": 1.0}
+    record = {"sampled_return": 2.0, "sampled_std": 0.0, "evaluation_return": 3.0, "evaluation_std": 1.0}
     for at in range(5):
         RunFolder.open(held).append_metrics({**record, "generation": at, "env_steps": 1000 * at, "seconds": 7.0 + 2 * at})
     config = held / "config.yaml"
@@ -102,8 +104,15 @@ def test_line_is_that_of_the_records(held, capsys):
     assert state == "training, after 5 generations"
 
 
+def go_back(run, generation):
+    """As if training had been stopped there."""
+    folder = RunFolder.open(run)
+    folder.save_checkpoint(replace(folder.load_checkpoint(), generation=generation))
+    folder.cut_metrics(generation)
+
+
 def test_ended_run_says_how_to_go_on(run, capsys):
-    RunFolder.open(run).cut_metrics(2)
+    go_back(run, 2)
     watched = watch(run)
     assert (watched.state, watched.generation) == ("ended", 2)
     out = capsys.readouterr().out
@@ -236,8 +245,8 @@ def test_reader_notices_a_cut_whatever_came_after_it(run):
     folder.append_metrics(records[3] | {"env_steps": records[3]["env_steps"] ^ 1})  # of the same length
     folder.append_metrics(records[4])
     assert (reader.read(), reader.cut) == (folder.read_metrics(), True)
-    content = (run / "metrics.jsonl").read_bytes()
-    (run / "metrics.jsonl").write_bytes(content.replace(b'"generation": 4', b'"generation": 5'))
+    records = folder.read_metrics()
+    (run / "metrics.jsonl").write_bytes(to_lines([*records[:-1], records[-1] | {"generation": 5}]))
     assert (reader.read()[-1]["generation"], reader.cut) == (5, True)
     (run / "metrics.jsonl").unlink()
     assert (reader.read(), reader.cut) == ([], True)
@@ -306,7 +315,7 @@ def test_file_system_without_locks(held, monkeypatch, capsys):
 
     monkeypatch.setattr("fcntl.flock", unsupported)
     assert watch(held).state == "finished"
-    RunFolder.open(held).cut_metrics(2)
+    go_back(held, 2)
     assert watch(held, once=True).state == "unknown"
     assert "training or ended (no locks here that would tell), after 2 generations" in capsys.readouterr().out
 

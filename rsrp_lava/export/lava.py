@@ -6,12 +6,8 @@ This file imports no Lava; the folder's script does, in a process of its own.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import resources
@@ -22,7 +18,8 @@ import numpy as np
 
 from rsrp_lava.errors import EngineError, MappingError
 from rsrp_lava.export.deployment import Deployment
-from rsrp_lava.export.npz import arrays_of
+from rsrp_lava.export.npz import arrays_of, write_arrays
+from rsrp_lava.files import replace_file
 from rsrp_lava.hardware_profiles import load_profile
 from rsrp_lava.tasks import EpisodeTask
 
@@ -62,10 +59,10 @@ def write_lava(deployment: Deployment, task: EpisodeTask, folder: Path) -> None:
         arrays["states"] = task.starts[:_PICTURES].astype(np.uint8)
     elif task.gymnasium_id is None:
         raise MappingError(f"--to lava: the host plays Gymnasium tasks, and {task.name} is none; choose --to npz")
-    np.savez_compressed(folder / "network.npz", **arrays)
+    write_arrays(folder / "network.npz", arrays)
     files = resources.files("rsrp_lava.export.lava_folder")
     for name in ("run.py", "host.py"):
-        (folder / name).write_text(files.joinpath(name).read_text("utf-8"), "utf-8")
+        replace_file(folder / name, files.joinpath(name).read_bytes())
     text = _README.format(
         task=task.name,
         profile=deployment.profile.name,
@@ -73,13 +70,15 @@ def write_lava(deployment: Deployment, task: EpisodeTask, folder: Path) -> None:
         networks=len(deployment.synapses),
         neurons=deployment.constants.n_neurons,
     )
-    (folder / "README.md").write_text(text, "utf-8")
+    replace_file(folder / "README.md", text.encode())
 
 
 def run_folder(
     folder: Path, states: np.ndarray, observations: np.ndarray, potentials: np.ndarray
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Run the folder's script from given starts; yields every episode's result and spikes as it ends.
+
+    Starts and spikes are kept in the folder meanwhile. Whatever ends this process ends the script too.
 
     Parameters
     ----------
@@ -90,28 +89,32 @@ def run_folder(
     Raises `EngineError` with the script's last words if it fails.
     """
     n = potentials[0].size
-    scratch = Path(tempfile.mkdtemp(prefix="rsrp-lava-"))
+    starts, log = folder / "starts.npz", folder / "log"
+    recorded = [folder / f"episode-{k}.npy" for k in range(len(states))]
+    guard = resources.files("rsrp_lava.export.lava_folder").joinpath("guard.py")
+    command = [sys.executable, str(guard), sys.executable, "-B", str(folder / "run.py"), "--json"]
+    command += ["--episodes", str(len(states)), "--starts", str(starts), "--record", str(folder)]
     try:
-        np.savez(scratch / "starts.npz", states=states, observations=observations, potentials=potentials)
-        command = [sys.executable, str(folder / "run.py"), "--json", "--episodes", str(len(states))]
-        command += ["--starts", str(scratch / "starts.npz"), "--record", str(scratch)]
+        np.savez(starts, states=states, observations=observations, potentials=potentials)
         with (
-            open(scratch / "log", "w+b") as log,
+            open(log, "w+b") as said,
             subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True
             ) as worker,
         ):
+            assert worker.stdin is not None
+            assert worker.stdout is not None
             try:
-                assert worker.stdout is not None
                 for line in worker.stdout:
                     result = json.loads(line)
-                    packed = np.load(scratch / f"episode-{result['episode']}.npy")
+                    packed = np.load(recorded[result["episode"]])
                     yield result, np.unpackbits(packed, axis=1)[:, :n].astype(bool)
                 if worker.wait() != 0:
-                    log.seek(0)
-                    raise EngineError(f"{folder}/run.py failed:\n{log.read()[-4000:].decode(errors='replace')}")
+                    said.seek(0)
+                    raise EngineError(f"run.py failed:\n{said.read()[-4000:].decode(errors='replace')}")
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(worker.pid, signal.SIGKILL)
+                worker.stdin.close()  # by which the guard knows that all must end
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        for path in (starts, log, *recorded):
+            with suppress(OSError):
+                path.unlink()

@@ -15,9 +15,11 @@ No file is right for all readers, and most do not notice that one is not for the
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,13 +30,14 @@ import numpy as np
 from rsrp_lava.errors import EngineError, MappingError, RunFolderError, unknown_name
 from rsrp_lava.export.deployment import Deployment
 from rsrp_lava.export.nir_units import EffectiveNetwork, arithmetic, effective_network
+from rsrp_lava.files import reason, replace_file
 from rsrp_lava.network import release_sha256
 
 if TYPE_CHECKING:
     import nir
 
-#: Version of the metadata.
-FORMAT = 1
+#: Version of the metadata, and the entry in it that is checked when a file is read (files of earlier versions have none).
+FORMAT, DIGEST = 1, "graph_sha256"
 #: Entries of the recurrent matrix of all networks together: 512 MiB.
 _LARGEST_MATRIX = 2**27
 
@@ -119,11 +122,12 @@ def write_nir(deployment: Deployment, path: str | Path, dialect: str = DEFAULT_D
 
     Raises what `to_nir` raises, and `RunFolderError` if the file cannot be written.
     """
-    graph = to_nir(deployment, dialect)
+    graph, packed = to_nir(deployment, dialect), io.BytesIO()
+    import_nir().write(packed, graph)  # into memory: HDF5 does not outlive a disk that fills up
     try:
-        import_nir().write(path, graph)
+        replace_file(Path(path), packed.getvalue())
     except OSError as error:
-        raise RunFolderError(f"{path}: cannot be written ({os.strerror(error.errno or 0)}); choose another file") from None
+        raise RunFolderError(f"{path}: cannot be written ({reason(error)}); choose another file") from None
     return Path(path)
 
 
@@ -165,11 +169,41 @@ def to_nir(deployment: Deployment, dialect: str = DEFAULT_DIALECT) -> nir.NIRGra
         "neurons": _recurrent(nir, _neurons(nir, network, chosen, dt_s, neurons), weights["recurrent"]),
     }
     nodes |= _readout(nir, weights["readout"], network.readout_kept, deployment.constants.readout_delay, chosen, dt_s)
-    return nir.NIRGraph(
+    graph = nir.NIRGraph(
         nodes=nodes,
         edges=list(zip(list(nodes)[:-1], list(nodes)[1:], strict=True)),
         metadata=_metadata(deployment, network, dialect, units),
     )
+    graph.metadata[DIGEST] = graph_sha256(graph)
+    return graph
+
+
+def graph_sha256(graph: nir.NIRGraph) -> str:
+    """SHA-256 of all that a graph's file holds, but for this digest in its metadata; numbers as HDF5 gives them back."""
+    found = hashlib.sha256()
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            found.update(f"{name}\0{{".encode())
+            for key in sorted(value):
+                if key != DIGEST:
+                    add(str(key), value[key])
+            found.update(b"}")
+        elif isinstance(value, list | tuple):
+            add(name, dict(enumerate(map(_plain, value))))
+        elif value is not None:
+            value = _plain(value)
+            array = np.asarray(value)
+            content = value.encode() if isinstance(value, str) else array.tobytes()
+            kind = "text" if isinstance(value, str) else f"{array.dtype.str} {array.shape}"
+            found.update(f"{name}\0{kind}\0{len(content)}\0".encode() + content)
+
+    add("", graph.to_dict())
+    return found.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _weights(deployment: Deployment, units: dict[str, float]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ reader would. `arithmetic="profile"` also rounds as the metadata says that the n
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,15 @@ import numpy as np
 
 from rsrp_lava.errors import MappingError, RunFolderError, unknown_name
 from rsrp_lava.export.nir_arithmetic import ARITHMETICS, GraphConstants
-from rsrp_lava.export.nir_graph import DIALECTS, import_nir
+from rsrp_lava.export.nir_graph import DIALECTS, DIGEST, graph_sha256, import_nir
+from rsrp_lava.files import read_file, reason
 from rsrp_lava.tasks import EpisodeTask
 
 if TYPE_CHECKING:
     import nir
 
+#: Bytes of the largest file that is read, unless its size is known: twice what `deploy` allows a matrix, and the rest.
+LARGEST_FILE = 2**31
 _NEURON = ("tau_syn", "tau_mem", "r", "w_in", "v_leak", "v_threshold", "v_reset")
 
 
@@ -112,13 +116,49 @@ def standardise(metadata: dict[str, Any], observation: np.ndarray) -> np.ndarray
     return np.where(unknown, 0, np.clip(z, -limit, limit)).astype(np.float32)
 
 
-def read_nir(path: str | Path) -> nir.NIRGraph:
-    """`nir.read`, with `RunFolderError` for a file that cannot be read."""
+def read_nir(path: str | Path, most_bytes: int = LARGEST_FILE) -> nir.NIRGraph:
+    """`nir.read` of a file whose arrays take at most `most_bytes`, and are those that its digest is of, if it has one.
+
+    Raises `RunFolderError` for any other file.
+    """
     package = import_nir()
     try:
-        return package.read(path)
-    except (OSError, KeyError, TypeError, ValueError, AssertionError) as error:
-        raise RunFolderError(f"{path}: is not a readable NIR file ({error}); export the network again") from None
+        packed = io.BytesIO(read_file(path, most_bytes))
+        _check_size(packed, most_bytes)
+        graph = package.read(packed)
+    except Exception as error:  # a damaged file can fail in any way
+        raise RunFolderError(f"{path}: is not a readable NIR file ({reason(error)}); export the network again") from None
+    written = graph.metadata.get(DIGEST)
+    if written is not None and written != graph_sha256(graph):
+        raise RunFolderError(f"{path}: is damaged (its digest does not match); export the network again")
+    return graph
+
+
+def _check_size(packed: io.BytesIO, most_bytes: int) -> None:
+    """`ValueError` unless the arrays fit, and are in the file itself, once each."""
+    import h5py
+
+    total, seen = 0, set()
+    with h5py.File(packed, "r") as file:
+        waiting: list[Any] = [file]
+        while waiting:
+            group = waiting.pop()
+            for name in group:
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise ValueError(f"{name[:80]!r} is a link")
+                item = group[name]
+                place = h5py.h5o.get_info(item.id).addr
+                if place in seen:
+                    raise ValueError(f"{name[:80]!r} is there twice")
+                seen.add(place)
+                if isinstance(item, h5py.Group):
+                    waiting.append(item)
+                elif isinstance(item, h5py.Dataset):
+                    if item.external or item.is_virtual:
+                        raise ValueError(f"{name[:80]!r} is in another file")
+                    total += item.nbytes
+                if total > most_bytes:
+                    raise ValueError(f"its arrays take more than {most_bytes:,} bytes")
 
 
 def graph_constants(graph: nir.NIRGraph) -> GraphConstants:

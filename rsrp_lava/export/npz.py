@@ -5,21 +5,33 @@ The player reads nothing but the file and shares no code with the kernels: it is
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rsrp_lava.arrays import open_arrays
 from rsrp_lava.errors import MappingError
 from rsrp_lava.export.deployment import Deployment
+from rsrp_lava.files import reason, replace_file
 from rsrp_lava.kernels.arithmetic import LARGEST_INPUT
 from rsrp_lava.mapping.quantise import readout_neuron
 from rsrp_lava.tasks import EpisodeTask
 
 #: Version of the arrays' layout.
 FORMAT_VERSION = 1
+#: Bytes of the largest network that is read, unless its size is known: twice the 2^27 synapses that `deploy` allows itself.
+LARGEST_NETWORK = 2**30
+#: Numbers that every file has, and texts.
+_EITHER, _TEXTS = ("substeps", "readout_delay", "largest_input"), ("neuron", "readout_neuron")
+_INTEGER = ("du", "dv", "readout_du", "readout_dv", "vth", "weight_exponent", "readout_exponent", "bias_exponent")
+_INTEGER += ("bias_limit", "per_unit", "fraction_bits", "potential_unit", "potential_origin", "readout_scale", *_TEXTS)
+_FLOATING = ("alpha_syn", "alpha_mem", "weight", "gain", "v_threshold", "v_reset")
+_FLOATING += ("input_weight", "alpha_out", "trace_gain", "output_weight")
 
 
 def arrays_of(deployment: Deployment, task: EpisodeTask) -> dict[str, np.ndarray]:
@@ -99,21 +111,63 @@ def _floating_constants(deployment: Deployment) -> dict[str, Any]:
 
 def write_npz(deployment: Deployment, task: EpisodeTask, path: Path) -> None:
     """Write the arrays. Raises `OSError`."""
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays_of(deployment, task))
+    write_arrays(path, arrays_of(deployment, task))
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays back; `MappingError` if the file is none of ours."""
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Arrays as an .npz file, with a digest of them. Raises `OSError`."""
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays, sha256=np.array(_digest(arrays)))
+    replace_file(path, packed.getvalue())
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over name, kind, shape and content of every array, by name."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def read_npz(path: Path, most_bytes: int = LARGEST_NETWORK) -> dict[str, np.ndarray]:
+    """Read the arrays back; `MappingError` if the file is none of ours, damaged, or of arrays of more than `most_bytes`."""
+    way_out = "write one with rsrp-lava deploy --to npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        version = json.loads(str(arrays["about"]))["format_version"]
-    except (OSError, ValueError, KeyError) as error:
-        raise MappingError(f"{path}: is no exported network ({error}); write one with rsrp-lava deploy --to npz") from None
+        with open_arrays(path, most_bytes) as stored:
+            arrays = {name: stored.read(name) for name in stored.kinds}
+        version = json.loads(str(arrays["about"]))["format_version"] if "about" in arrays else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise MappingError(f"{path}: is no exported network ({reason(error)}); {way_out}") from None
+    if not isinstance(version, int):
+        raise MappingError(f"{path}: is no exported network (it says nothing about itself); {way_out}")
     if version > FORMAT_VERSION:
         raise MappingError(f"{path}: has format version {version}, this program reads up to {FORMAT_VERSION}; update it")
+    if (written := arrays.pop("sha256", None)) is not None and str(written) != _digest(arrays):
+        raise MappingError(f"{path}: is damaged (its checksum does not match); {way_out}")
+    _check_kinds(path, arrays)
     return arrays
+
+
+def _check_kinds(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """`MappingError` unless these are the arrays of `arrays_of`, and fit together."""
+    networks, rows, n = arrays["input"].shape if arrays.get("input", np.zeros(0)).ndim == 3 else (0, 0, 0)
+    n_outputs = arrays["readout"].shape[-1] if arrays.get("readout", np.zeros(0)).ndim == 3 else 0
+    shapes = {
+        "input": (networks, rows, n),
+        "recurrent": (networks, n, n),
+        "readout": (networks, n, n_outputs),
+        "mean": (rows // 2,),
+        "inverse_std": (rows // 2,),
+    }
+    names = _INTEGER if "neuron" in arrays else _FLOATING
+    for name in (*shapes, *_EITHER, *names):
+        array, shape = arrays.get(name), shapes.get(name, ())
+        if array is None or array.shape != shape or 0 in shape or (array.dtype.kind not in "iuf" and name not in _TEXTS):
+            found = "missing" if array is None else f"{array.dtype} {array.shape}"
+            raise MappingError(
+                f"{path}: is no exported network ({name} is {found}, not numbers {shape}); "
+                "write one with rsrp-lava deploy --to npz"
+            )
 
 
 class ArrayPlayer:

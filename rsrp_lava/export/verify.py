@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from rsrp_lava.tasks import EpisodeTask
 
 #: Called after every episode with (episodes done, episodes).
 Progress = Callable[[int, int], None]
+#: Of every episode what it earned, and its spikes.
+Played = Generator[tuple[float, np.ndarray], None, None]
 
 
 def verify(
@@ -41,7 +44,8 @@ def verify(
     theirs = {"lava": _lava, "nir": _nir, "npz": _npz}[target]
     starts = _starts(deployment, task, episodes, seed, generation)
     ours = play_each(deployment, task, episodes, seed=seed, generation=generation, record=True)
-    return _compare(ours, theirs(path, deployment, task, starts), episodes, progress)
+    with closing(theirs(path, deployment, task, starts)) as played:
+        return _compare(ours, played, episodes, progress)
 
 
 def verify_nir(
@@ -69,6 +73,13 @@ def verify_nir(
     return _compare(ours, _nir(Path(path), deployment, task, starts, arithmetic), episodes, progress)
 
 
+def largest_bytes(deployment: Deployment) -> int:
+    """What the arrays of any export of a network may take: the synapses of its copies in one matrix, twice in float64."""
+    networks = len(deployment.synapses)
+    n, rest = networks * deployment.constants.n_neurons, sum(p.n_pre * p.n_post for p in deployment.network.projections)
+    return 2**20 + 16 * (n * n + (networks + 1) * rest)
+
+
 def _starts(
     deployment: Deployment, task: EpisodeTask, episodes: int, seed: int, generation: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -78,7 +89,7 @@ def _starts(
 
 def _compare(
     ours: Iterator[tuple[float, int, int, np.ndarray]],
-    theirs: Iterator[tuple[float, np.ndarray]],
+    theirs: Played,
     episodes: int,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -102,21 +113,19 @@ def _compare(
     }
 
 
-def _npz(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any]) -> Iterator[tuple[float, np.ndarray]]:
-    arrays = read_npz(path)
+def _npz(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any]) -> Played:
+    arrays = read_npz(path, largest_bytes(deployment))
     for state, uniform in starts:
         yield play_arrays(arrays, task, state, uniform)
 
 
-def _nir(
-    path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any], arithmetic: str = "profile"
-) -> Iterator[tuple[float, np.ndarray]]:
-    player = NirPlayer(read_nir(path), arithmetic)
+def _nir(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any], arithmetic: str = "profile") -> Played:
+    player = NirPlayer(read_nir(path, largest_bytes(deployment)), arithmetic)
     for state, uniform in starts:
         yield play_graph(player, task, state, uniform)
 
 
-def _lava(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any]) -> Iterator[tuple[float, np.ndarray]]:
+def _lava(path: Path, deployment: Deployment, task: EpisodeTask, starts: list[Any]) -> Played:
     q = deployment.quantised
     assert q is not None
     origin = deployment.network.options.v_reset

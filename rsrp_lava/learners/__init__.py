@@ -7,7 +7,7 @@ from rsrp_lava.experiment import Experiment
 from rsrp_lava.learners.population import PopulationLearner, State
 from rsrp_lava.learners.protocol import Learner, Record
 from rsrp_lava.learners.weights import WeightLearner, WeightState
-from rsrp_lava.run_folder import Checkpoint
+from rsrp_lava.run_folder import RunFolder
 from rsrp_lava.threads import Threads
 
 
@@ -21,10 +21,10 @@ def open_learner(experiment: Experiment, pool: Threads, seed: int | None = None,
     return PopulationLearner(experiment, open_engine(experiment, pool, seed, workers), pool)
 
 
-def read_state(checkpoint: Checkpoint, experiment: Experiment) -> State | WeightState:
-    """What a checkpoint of the experiment holds."""
-    kind = State if experiment.weight_rule is None else WeightState
-    return kind.from_checkpoint(checkpoint, experiment)
+def read_state(folder: RunFolder) -> State | WeightState:
+    """What the run's checkpoint holds; `CheckpointError` for one that does not fit the run's experiment."""
+    kind = State if folder.experiment.weight_rule is None else WeightState
+    return kind.from_checkpoint(folder.load_checkpoint(kind.layouts(folder.experiment)), folder.experiment)
 
 
 __all__ = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsrp_lava.arrays import Layout, Values
 from rsrp_lava.engines.protocol import Engine, Outcome
 from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.arithmetic import EVENTS
@@ -23,6 +24,8 @@ from rsrp_lava.run_folder import Checkpoint
 from rsrp_lava.threads import Threads
 
 _NORMALISER = "normaliser/"
+#: Of numbers that optimizers keep, by name: squares and sums of weights, and products of factors below 1.
+_LIMITS = {"square": (0.0,), "signal": (0.0,), "decay": (0.0, 1.0)}
 #: Networks that are played a second time to compare them.
 _COMPARED = 128
 
@@ -66,6 +69,23 @@ class State:
             "seconds": self.seconds,
         }
         return Checkpoint(experiment.fingerprint, self.generation, arrays, numbers)
+
+    @classmethod
+    def layouts(cls, experiment: Experiment) -> list[Layout]:
+        """What a checkpoint of the experiment may hold: that of this version, then that of earlier ones."""
+        network, rule, arrays = experiment.build_network(), experiment.build_rule(), {}
+        for projection in network.projections:
+            shape = (projection.n_pre, projection.n_post)
+            arrays[f"release/{projection.name}"] = Values(np.dtype(np.float32), shape, 0.0, 1.0)
+            if projection.plastic:
+                for slot, array in rule.start(shape).items():
+                    arrays[f"optimizer/{projection.name}/{slot}"] = Values.like(array, *_LIMITS.get(slot, ()))
+        whole, real = frozenset({"env_steps", "substeps"}), frozenset({"previous_mean", "sampled_return", "seconds"})
+        count = frozenset({"normaliser_count"})  # of an earlier version
+        return [
+            Layout({**arrays, **normaliser.arrays}, whole, real | count, normaliser.check)
+            for normaliser in Normaliser.layouts(network.n_observed, _NORMALISER)
+        ]
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, experiment: Experiment) -> State:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from rsrp_lava.arrays import Layout
 from rsrp_lava.engines.baseline import WithoutNetwork, guess
 from rsrp_lava.engines.lava import LavaRule
 from rsrp_lava.engines.protocol import Outcome
@@ -45,6 +46,15 @@ class WeightState:
         return Checkpoint(experiment.fingerprint, self.generation, arrays, numbers)
 
     @classmethod
+    def layouts(cls, experiment: Experiment) -> list[Layout]:
+        """What a checkpoint of the experiment may hold: that of this version, then those of earlier ones."""
+        whole, real = frozenset({"env_steps", "updates"}), frozenset({"sampled_return", "seconds"})
+        return [
+            Layout({_MEMORY + name: values for name, values in kept.arrays.items()}, whole, real, _unprefixed(kept.check))
+            for kept in experiment.build_weight_rule(experiment.seed).layouts()
+        ]
+
+    @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, experiment: Experiment) -> WeightState:
         """Inverse of `to_checkpoint`."""
         memory = {name.removeprefix(_MEMORY): array for name, array in checkpoint.arrays.items()}
@@ -59,6 +69,11 @@ class WeightState:
     def normaliser(self) -> Normaliser:
         """There is none: `ExperimentError`."""
         raise no_release(self.rule)
+
+
+def _unprefixed(check: Callable[[Memory], None]) -> Callable[[Memory], None]:
+    """A check of the memory, for a checkpoint's arrays."""
+    return lambda arrays: check({name.removeprefix(_MEMORY): array for name, array in arrays.items()})
 
 
 class WeightLearner:

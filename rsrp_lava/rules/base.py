@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from rsrp_lava.arrays import Layout
 from rsrp_lava.network import NetworkOptions
 from rsrp_lava.tasks.base import EpisodeTask, Task
 from rsrp_lava.threads import Threads
@@ -104,6 +105,10 @@ class WeightRule(ABC):
     @abstractmethod
     def evaluate(self, memory: Memory, generation: int, episodes: int, threads: Threads) -> Played:
         """Play episodes as well as is known, without exploring; nothing changes. Their starts are of phase EVALUATION."""
+
+    def layouts(self) -> list[Layout]:
+        """What a memory may look like that was kept on disk: as `start` makes it, and as earlier versions did."""
+        return [Layout.of(self.start())]
 
     def restore(self, memory: Memory) -> None:
         """Bring weights that were changed from outside back to where the rule keeps them, in place. Here: anywhere."""

@@ -33,6 +33,7 @@ import numpy as np
 from numba import njit
 from pydantic import Field
 
+from rsrp_lava.arrays import Layout, Values
 from rsrp_lava.kernels.compiling import kernel
 from rsrp_lava.kernels.exact_sums import PLACES
 from rsrp_lava.kernels.held import Held
@@ -271,6 +272,19 @@ class Es(WeightRule):
         weights = {LEARNED + name: w.copy() for name, w in self._by_name(drawn).items()}
         adam = {f"adam/{name}": array for name, array in _ADAM.start((self._n_weights,)).items()}
         return {**weights, **adam, **_of_normaliser(Normaliser.start(self.task.n_observations))}
+
+    def layouts(self) -> list[Layout]:
+        """See `rules.base.WeightRule.layouts`."""
+        limits = {"adam/square": (0.0,), "adam/decay": (0.0, 1.0)}
+        kept = {
+            name: Values.like(array, *limits.get(name, ()))
+            for name, array in self.start().items()
+            if not name.startswith(_NORMALISER)
+        }
+        return [
+            Layout({**kept, **normaliser.arrays}, check=normaliser.check)
+            for normaliser in Normaliser.layouts(self.task.n_observations, _NORMALISER, with_count=True)
+        ]
 
     def prepare(self, memory: Memory) -> None:
         """See `rules.base.WeightRule.prepare`."""

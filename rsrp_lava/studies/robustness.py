@@ -210,7 +210,7 @@ def cells(o: RobustnessOptions, plan: Plan, threads: int | None) -> list[Cell]:
     for called, run in plan.runs:
         usual = undisturbed(run.experiment)
         episodes = usual.evaluation_episodes if o.episodes is None else o.episodes
-        unperturbed = Run(run.path, usual, run.state, run.metrics)
+        unperturbed = Run(run.path, usual, run.state)
         for name in plan.perturbations:
             for strength in o.strengths(name):
                 draws = o.draws if name in OF_SYNAPSES and strength != neutral(name) else 1

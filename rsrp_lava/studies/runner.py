@@ -12,10 +12,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 import re
-import shutil
 import signal
 import threading
 import time
@@ -31,12 +29,17 @@ from pydantic import BaseModel, ValidationError
 
 from rsrp_lava.errors import ExperimentError, RsrpError, RunFolderError
 from rsrp_lava.experiment import Experiment, read_yaml
-from rsrp_lava.run_folder import CONFIG, replace_file, take_lock
+from rsrp_lava.files import append, open_regular, reason, remove_left_over, replace_file
+from rsrp_lava.lines import from_line, to_line
+from rsrp_lava.run_folder import CONFIG, take_lock
 from rsrp_lava.runs import Run, load_run
 from rsrp_lava.threads import available_threads
 from rsrp_lava.training import train
 
 STUDY, MEASURED, RUNS, LOCK = "study.yaml", "measured.jsonl", "runs", "lock"
+
+#: Bytes of a line of what was measured: a row, and perhaps a curve of a number a generation.
+_LONGEST_LINE = 2**24
 
 Options = TypeVar("Options", bound=BaseModel)
 #: A row of the study's table: what tells a cell from others, then what was measured.
@@ -101,6 +104,7 @@ class StudyFolder:
 
     path: Path
     measured: dict[str, Row] = field(default_factory=dict)
+    _last_line: bytes = b""  #: of what was measured
 
     @classmethod
     @contextmanager
@@ -115,6 +119,8 @@ class StudyFolder:
                 )
             folder.path.mkdir(parents=True, exist_ok=True)
             lock = take_lock(folder.path / LOCK, "works on this study")
+            for name in (STUDY, MEASURED):
+                remove_left_over(folder.path / name)
             folder.measured = folder._read_measured()
             folder.write(STUDY, yaml.safe_dump(about, sort_keys=False).encode())
             yield folder
@@ -133,23 +139,42 @@ class StudyFolder:
     def note(self, key: str, row: Row) -> None:
         """Keep what was measured."""
         self.measured[key] = row
-        with open(self.path / MEASURED, "ab") as file:
-            file.write((json.dumps({"key": key, "row": row}) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+        line = to_line({"key": key, "row": row}, self._last_line)
+        append(self.path / MEASURED, line)
+        self._last_line = line
 
     def _read_measured(self) -> dict[str, Row]:
-        path = self.path / MEASURED
-        if not path.exists():
+        path, lines, measured, whole = self.path / MEASURED, list[bytes](), dict[str, Row](), True
+        if not os.path.lexists(path):
             return {}
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:  # a line that was cut short would join the next one
-            replace_file(path, whole)
+        way_out = "remove the file: it is measured again"
         try:
-            return {entry["key"]: entry["row"] for entry in map(json.loads, whole.splitlines())}
-        except (ValueError, TypeError, KeyError):
-            raise RunFolderError(f"{path}: holds a line that is no record; remove the file: it is measured again") from None
+            with open_regular(path) as file:
+                while whole and (line := file.readline(_LONGEST_LINE + 1)):
+                    whole = line.endswith(b"\n")
+                    if len(line) > _LONGEST_LINE:
+                        raise ValueError(f"has more than {_LONGEST_LINE:,} bytes")
+                    if whole:
+                        entry = from_line(line, self._last_line)
+                        if not isinstance(entry.get("key"), str) or not _is_row(entry.get("row")):
+                            raise ValueError("is no record")
+                        measured[entry["key"]] = entry["row"]
+                        lines.append(line)
+                        self._last_line = line
+        except ValueError as error:
+            raise RunFolderError(f"{path}: line {len(lines) + 1} {error}; {way_out}") from None
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read ({reason(error)}); {way_out}") from None
+        if not whole:  # a line that was cut short would join the next one
+            replace_file(path, b"".join(lines))
+        return measured
+
+
+def _is_row(row: Any) -> bool:
+    """Whether this is what is measured of a cell: values by column, and perhaps a curve of numbers."""
+    if not isinstance(row, dict) or row.get("error", 0) is not None or not isinstance(row.get("run"), str | None):
+        return False
+    return all(value is None or isinstance(value, bool | int | float | str | list) for value in row.values())
 
 
 def read_study(path: str | Path) -> dict[str, Any]:
@@ -275,7 +300,6 @@ def _trained(path: Path, experiment: Experiment, threads: int | None, report: Ca
             return run
         result = train(experiment, resume=path, threads=threads, progress=report)
     else:
-        shutil.rmtree(path, ignore_errors=True)  # killed before its first generation
         result = train(experiment, out=path, threads=threads, progress=report)
     if result.stopped_by is not None:
         raise _Stopped(result.stopped_by)

@@ -9,20 +9,24 @@ The files hold an image as its red, green and blue planes; here the channel is l
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from rsrp_lava.errors import DataError
+from rsrp_lava.files import open_regular
 from rsrp_lava.tasks.data.base import Labelled, check_labels, check_md5, check_size, refuse, times, unreadable
 
 FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
+#: Bytes of the archive without gzip: six batches and two small files, and as much again.
+_UNPACKED = 2**29
 SHAPE, N_CLASSES = (32, 32, 3), 10
 
 
@@ -49,7 +53,7 @@ def read_files(files: dict[str, Path], batches: dict[str, Batch]) -> dict[str, L
     parts = {}
     for name, batch in batches.items():
         try:
-            with open(files[name], "rb") as file:
+            with open_regular(files[name]) as file:
                 content = file.read(batch.size + 1)
         except OSError as error:
             raise unreadable(files[name], error) from None
@@ -72,7 +76,7 @@ def read_archive(files: dict[str, Path], batches: dict[str, Batch]) -> dict[str,
 def _members(path: Path, sizes: dict[str, int]) -> Iterator[tuple[str, bytes]]:
     """Name and content, up to one byte more than its size, of each of these members, in the archive's order."""
     try:
-        with tarfile.open(path, "r|gz") as archive:
+        with open_regular(path) as stored, tarfile.open(fileobj=_Limited(gzip.open(stored)), mode="r|") as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() and member.name in sizes else None
                 if file is not None:
@@ -81,6 +85,21 @@ def _members(path: Path, sizes: dict[str, int]) -> Iterator[tuple[str, bytes]]:
         refuse(path, f"is no .tar.gz, cut short or damaged ({error})")
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+class _Limited:
+    """What is unpacked of an archive, to its official size: a header in it can announce any."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._left = file, _UNPACKED
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes."""
+        content = self._file.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise tarfile.ReadError(f"unpacks to more than {_UNPACKED:,} bytes")
+        return content
 
 
 def joined(parts: list[Labelled]) -> Labelled:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rsrp_lava.files import open_regular
 from rsrp_lava.tasks.data.base import check_labels, check_md5, check_size, refuse, times, unreadable
 
 
@@ -54,7 +55,7 @@ def read_idx_labels(path: Path, n: int, n_classes: int, md5: str | None) -> np.n
 def _read(path: Path, limit: int) -> bytes:
     """At most `limit` bytes of a file's content, unpacked."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        with open_regular(path) as stored, gzip.open(stored) if path.suffix == ".gz" else stored as file:
             return file.read(limit)
     except EOFError:
         refuse(path, "is cut short (its gzip data ends early)")

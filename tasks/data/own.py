@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,6 +113,8 @@ def _status(path: Path) -> File:
         status = os.stat(path)
     except OSError as error:
         raise unreadable(path, error) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: is no regular file; write np.savez(FILE, x=…, y=…)")
     return File(str(path), status.st_size, status.st_mtime_ns)
 
 

@@ -7,6 +7,7 @@ Needs: pip install lava-nc==0.10.0 gymnasium (Python 3.10).
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -101,6 +102,21 @@ def play(arrays, seed, start, record, hardware):
     return earned, int(steps), int(spikes)
 
 
+def read(path):
+    """The arrays, unless they are not as they were written."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except Exception as error:  # a damaged archive can fail in any way
+        sys.exit(f"error: {path}: is missing or damaged ({error}); export the network again")
+    written, found = arrays.pop("sha256", None), hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode() + array.tobytes())
+    if written is not None and str(written) != found.hexdigest():
+        sys.exit(f"error: {path}: is damaged (its checksum does not match); export the network again")
+    return arrays
+
+
 def main():
     """Play episodes and print what each earned."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -114,8 +130,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="print a JSON object for every episode")
     options = parser.parse_args()
     sys.path.insert(0, str(FOLDER))
-    with np.load(FOLDER / "network.npz", allow_pickle=False) as stored:
-        arrays = dict(stored)
+    arrays = read(FOLDER / "network.npz")
     starts = None
     if options.starts:
         with np.load(options.starts, allow_pickle=False) as stored:
