@@ -20,7 +20,7 @@ from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_configs import Loihi1HwCfg, Loihi2HwCfg
 
-from rsrp_lava.errors import EngineError
+from rsrp_lava.errors import EngineError, ExperimentError
 from rsrp_lava.kernels.rollout import no_outputs
 
 #: Entries of the broadcast before the scalars: the first four of `Told`.
@@ -88,6 +88,13 @@ def require_backend(run_cfg: Any) -> None:
         )
 
 
+def require_integers(process: str, name: str, values: Any, least: int, most: int) -> None:
+    """`ExperimentError` unless a parameter is made of integers in this range."""
+    values = np.asarray(values)
+    if not np.all((values == np.floor(values)) & (values >= least) & (values <= most)):  # not of nan either
+        raise ExperimentError(f"{process} under fixed_pt: {name} = {values} must be integers, {least} to {most}")
+
+
 class OwnProcess(AbstractProcess):
     """A process of this package. Like every Lava process it runs on a chip only if the backend is there, but it says so."""
 
@@ -109,31 +116,63 @@ class PopulationProcess(OwnProcess):
         self.r_in = InPort(shape=(broadcast_size(samples, n_inputs),))
 
 
-class PopulationModel(PyLoihiProcessModel):
-    """Follows the phase line and counts substeps; subclasses write `step` (a simulation step) and `learn`.
+class OwnModel(PyLoihiProcessModel):
+    """What `build` raises is raised again at the first step: Lava waits for ever for a model that cannot be made.
 
-    An exception is handed to `report` with its traceback and the process's name before Lava swallows it.
+    An exception is printed, or handed to `report` with its traceback and the process's name, before Lava swallows it.
     """
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.parameters = proc_params
+        self._wrong: Exception | None = None
+        try:
+            self._guarded(self.build)
+        except Exception as error:
+            self._wrong = error
+
+    def build(self) -> None:
+        """Check the parameters, allocate state."""
+
+    def step(self) -> None:
+        """One simulation step: read ports, call a kernel, write ports."""
+        raise NotImplementedError
+
+    def run_spk(self) -> None:
+        """Lava's spiking phase."""
+        if self._wrong is not None:
+            raise self._wrong
+        self._guarded(self._spike_phase)
+
+    def _spike_phase(self) -> None:
+        self.step()
+
+    def _guarded(self, work: Any) -> None:
+        try:
+            work()
+        except Exception:
+            report = self.parameters.get("report")
+            if report is None:
+                traceback.print_exc()  # Lava only says that there was one
+            else:
+                name = self.parameters.get("label", type(self).__name__)
+                report(process=name, pid=os.getpid(), traceback=traceback.format_exc())
+            raise
+
+
+class PopulationModel(OwnModel):
+    """Follows the phase line and counts substeps; subclasses write `step` (a simulation step) and `learn`."""
 
     g_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.uint8)
     r_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float64)
 
     def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        self.parameters = proc_params
         self.samples: int = proc_params["samples"]
         self.total = self.samples + proc_params["evaluation"]
         self.substep = 0
         self.learning = False
         self.alive = np.ones(self.total, np.uint8)
-        self._guarded(self.build)
-
-    def build(self) -> None:
-        """Allocate state."""
-
-    def step(self) -> None:
-        """One simulation step: read ports, call a kernel, write ports."""
-        raise NotImplementedError
+        super().__init__(proc_params)
 
     def learn(self) -> None:
         """The learning phase after an episode."""
@@ -142,10 +181,6 @@ class PopulationModel(PyLoihiProcessModel):
     def receive_alive(self) -> np.ndarray:
         """Which samples play in this environment step."""
         return self.g_in.recv()
-
-    def run_spk(self) -> None:
-        """Lava's spiking phase."""
-        self._guarded(self._spike_phase)
 
     def lrn_guard(self) -> bool:
         """Lava asks whether this time step has a learning phase."""
@@ -169,16 +204,6 @@ class PopulationModel(PyLoihiProcessModel):
     def last_substep(self) -> bool:
         """Is this the last simulation step of the environment step?"""
         return self.substep == self.parameters["substeps"] - 1
-
-    def _guarded(self, work: Any) -> None:
-        try:
-            work()
-        except Exception:
-            report = self.parameters.get("report")
-            if report is not None:
-                name = self.parameters.get("label", type(self).__name__)
-                report(process=name, pid=os.getpid(), traceback=traceback.format_exc())
-            raise
 
 
 class EpisodeModel(PopulationModel):

@@ -14,8 +14,8 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -173,6 +173,7 @@ def train(
     on_error: Annotated[str | None, _environment("on_error", "fail|worst_rank")] = None,
     compiled: Annotated[bool | None, _environment("compiled", "", "--compiled/--no-compiled")] = None,
     worker_memory_mib: Annotated[str | None, _environment("worker_memory_mib", "integer")] = None,
+    worker_timeout_s: Annotated[str | None, _environment("worker_timeout_s", "seconds")] = None,
     observation_noise: Annotated[str | None, _environment("observation_noise", "number")] = None,
     body: Annotated[list[str] | None, _environment("body", "name=factor")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
@@ -231,6 +232,7 @@ def train(
         "on_error": on_error,
         "compiled": compiled,
         "worker_memory_mib": worker_memory_mib,
+        "worker_timeout_s": worker_timeout_s,
         "observation_noise": observation_noise,
         "body": _pairs("--body", body),
     }
@@ -736,12 +738,58 @@ def _to_stdout() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more when it exits
-        raise RsrpError(f"standard output: cannot be written ({error.strerror}); make room, or print elsewhere") from None
+        raise _unwritable(error) from None
+
+
+def _unwritable(error: OSError) -> RsrpError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more when it exits
+    return RsrpError(f"standard output: cannot be written ({error.strerror}); make room, or print elsewhere")
+
+
+class _Stdout:
+    """stdout, which remembers what it failed with."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+
+    def _noted(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def write(self, text: str) -> int:
+        """As of the file."""
+        return self._noted(self._file.write, text)
+
+    def flush(self) -> None:
+        """As of the file."""
+        self._noted(self._file.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _run() -> None:
+    """The command. What typer itself prints (--help) may meet a full disk too."""
+    file, stdout = sys.stdout, _Stdout(sys.stdout)
+    sys.stdout = stdout
+    try:
+        app(prog_name="rsrp-lava")  # also as python -m rsrp_lava.cli
+    except OSError as error:
+        if error is stdout.failure and not isinstance(error, BrokenPipeError):
+            raise _unwritable(error) from None
+        raise
+    finally:
+        if sys.stdout is stdout:
+            sys.stdout = file
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    with suppress(OSError):  # a closed pager, a full disk: what was done is done
+        print(text, file=sys.stderr)
 
 
 #: Columns from which on a table of options holds the longest name.
@@ -772,10 +820,12 @@ def main() -> None:
     if shutil.get_terminal_size().columns < _WIDE:  # typer's tables cut the names of options
         app.rich_markup_mode = study_app.rich_markup_mode = None
     try:
-        app(prog_name="rsrp-lava")  # also as python -m rsrp_lava.cli
+        _run()
     except RsrpError as error:
         _say(f"error: {error}")
         sys.exit(2)
+    except KeyboardInterrupt:  # a second Ctrl-C, while typer answers the first one
+        sys.exit(130)
     except MemoryError as error:
         available = machine.memory_bytes()
         limit = f"this process may have {machine.in_words(available)}; " if available else ""

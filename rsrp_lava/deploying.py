@@ -20,6 +20,7 @@ from rsrp_lava.files import filling, reason, replace_file
 from rsrp_lava.mapping import check
 from rsrp_lava.network import ReleaseProbabilities, release_sha256
 from rsrp_lava.runs import Run, load_run
+from rsrp_lava.signals import interrupts_wait_for_compiling
 from rsrp_lava.tasks import EpisodeTask
 
 #: What `deploy` writes, by name.
@@ -38,6 +39,7 @@ MOST_SAMPLES = 256
 _MOST_NEURONS = 2**14
 
 
+@interrupts_wait_for_compiling()
 def deploy(
     run: Run | str | Path,
     *,

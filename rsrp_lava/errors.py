@@ -29,6 +29,10 @@ class RunFolderError(RsrpError):
     """A run folder that cannot be created, read, written or resumed."""
 
 
+class BusyError(RunFolderError):
+    """A folder in which another process works."""
+
+
 class CheckpointError(RunFolderError):
     """A checkpoint that is damaged, of a newer format, or of another experiment."""
 

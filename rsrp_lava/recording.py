@@ -24,6 +24,7 @@ from rsrp_lava.experiment import Experiment
 from rsrp_lava.kernels.random_bits import EVALUATION, TASK, fill_uniform
 from rsrp_lava.reporting.animation import SUFFIXES, Animation, animation_format
 from rsrp_lava.runs import Run, load_run
+from rsrp_lava.signals import interrupts_wait_for_compiling
 from rsrp_lava.tasks import ClassifyTask, EpisodeTask, GymTask
 from rsrp_lava.tasks.gym import FAULTS, Environment, EpisodeFault, in_words, make
 from rsrp_lava.threads import Threads
@@ -43,6 +44,7 @@ renderer.close()
 """
 
 
+@interrupts_wait_for_compiling()
 def record(
     run: Run | str | Path,
     *,

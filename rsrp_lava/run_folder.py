@@ -24,7 +24,7 @@ except ImportError:  # Windows: no lock
 
 from rsrp_lava.arrays import Layout
 from rsrp_lava.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint, read_generation, to_bytes
-from rsrp_lava.errors import ExperimentError, RunFolderError, counted
+from rsrp_lava.errors import BusyError, ExperimentError, RunFolderError, counted
 from rsrp_lava.experiment import Experiment, read_yaml
 from rsrp_lava.files import append, is_temporary, open_lock, reason, remove_left_over, replace_file
 from rsrp_lava.lines import to_line, to_lines
@@ -80,7 +80,7 @@ def take_lock(path: Path, doing: str = "trains in this folder") -> int | None:
         owner = os.read(lock, 20).decode(errors="replace")
         os.close(lock)
         owner = owner if owner.isdecimal() else "?"
-        raise RunFolderError(
+        raise BusyError(
             f"{path.parent}: process {owner} {doing}; wait until it ends, or stop it (kill {owner})"
         ) from None
     except OSError:

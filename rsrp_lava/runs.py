@@ -24,6 +24,7 @@ from rsrp_lava.normaliser import Normaliser
 from rsrp_lava.reporting.numbers import half_interval, shown_return
 from rsrp_lava.reporting.plots import Curve, draw_curves, drawing
 from rsrp_lava.run_folder import RunFolder
+from rsrp_lava.signals import interrupts_wait_for_compiling
 from rsrp_lava.tasks.gym import remembered
 from rsrp_lava.threads import Threads
 
@@ -68,6 +69,7 @@ def load_run(path: str | Path) -> Run:
     return Run(folder.path, folder.experiment, read_state(folder))
 
 
+@interrupts_wait_for_compiling()
 def evaluate(
     run: Run | str | Path, *, episodes: int | None = None, seed: int | None = None, threads: int | None = None
 ) -> dict[str, Any]:

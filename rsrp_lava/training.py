@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from numba.core.compiler_lock import global_compiler_lock
 
 from rsrp_lava import diagnosis
 from rsrp_lava.durations import TimeLimit, to_seconds
@@ -25,6 +20,7 @@ from rsrp_lava.learners import Learner, Record, State, WeightState, open_learner
 from rsrp_lava.learners.room import require_room
 from rsrp_lava.network import ReleaseProbabilities
 from rsrp_lava.run_folder import CURVES, TENSORBOARD, RunFolder
+from rsrp_lava.signals import stop_requests
 from rsrp_lava.tasks.gym import remembered
 from rsrp_lava.threads import Threads
 
@@ -79,6 +75,7 @@ def train(
     tensorboard : also write scalars for TensorBoard, into RUN/tensorboard (needs the extra `tensorboard`)
 
     Ctrl-C (SIGINT) and SIGTERM end training after the generation in flight, with everything saved; a second one at once.
+    A signal that this process was started to ignore (nohup, a job in a script's background) stays ignored.
     The Lava engine gives that generation up.
 
     Raises
@@ -119,7 +116,7 @@ def train(
             close_progress, announce_stop, show_last = progress.close, progress.stopping, progress.last
         played = folder.read_metrics(learner.state.generation) if folder else []
         metrics = [record for record in played if record["generation"] < learner.state.generation]
-        with _stop_requests(lambda: announce_stop(learner.stopping)) as stop:
+        with stop_requests(lambda: announce_stop(learner.stopping)) as stop:
             learner.stop = stop
             training = _Training(experiment, learner, folder, metrics, progress or _nothing)
             with suppress(Interrupted):
@@ -260,36 +257,6 @@ def _nothing(*unheard: Any) -> None:
     """Nobody watches."""
 
 
-@contextmanager
-def _stop_requests(announce: Callable[[], None]) -> Iterator[list[int]]:
-    """A list that holds the signal's number once SIGINT or SIGTERM has asked to stop; a second one acts as usual."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    previous = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    later: list[threading.Timer] = []
-
-    def note(number: int, frame: Any) -> None:
-        if number not in received:
-            received.append(number)
-            announce()
-        elif global_compiler_lock.is_locked():  # by this thread: an exception inside LLVM is lost, or ends in a crash
-            later.append(threading.Timer(0.1, os.kill, (os.getpid(), number)))
-            later[-1].start()
-        else:
-            signal.signal(number, previous[number] or signal.SIG_DFL)
-            signal.raise_signal(number)
-
-    for number in previous:
-        signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for timer in later:
-            timer.cancel()
-        for number, handler in previous.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _draw_curves(folder: RunFolder) -> None:

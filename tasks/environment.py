@@ -10,6 +10,8 @@ from rsrp_lava.errors import ExperimentError, refuse_bool
 
 #: Options that disturb an episode (tasks/changes.py).
 DISTURBING = ("observation_noise", "body")
+#: Options that change no result.
+SAFEGUARDS = ("worker_memory_mib", "worker_timeout_s")
 
 
 class WrapperOptions(BaseModel):
@@ -24,8 +26,8 @@ class WrapperOptions(BaseModel):
 class EnvironmentOptions(BaseModel):
     """What a task with episodes may be told.
 
-    `kwargs`, `wrappers`, `on_error`, `compiled` and `worker_memory_mib` are for `gym:` tasks; `observation_noise` and `body`
-    for tasks whose episodes are compiled; the noise also for test images.
+    `kwargs`, `wrappers`, `on_error`, `compiled`, `worker_memory_mib` and `worker_timeout_s` are for `gym:` tasks;
+    `observation_noise` and `body` for tasks whose episodes are compiled; the noise also for test images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +48,12 @@ class EnvironmentOptions(BaseModel):
     worker_memory_mib: int = Field(
         4096, ge=1, le=2**20, description="memory an environment's process may grow by until it is started anew"
     )
+    worker_timeout_s: float = Field(
+        600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that one call of an environment may take until its process counts as lost",
+    )
     observation_noise: float = Field(
         0.0,
         ge=0,
@@ -56,9 +64,9 @@ class EnvironmentOptions(BaseModel):
         default_factory=dict, description="factors of constants of the task's body, pole_length=2; repeatable"
     )
 
-    _no_bool = field_validator("max_steps", "episodes_per_sample", "worker_memory_mib", "observation_noise", mode="before")(
-        refuse_bool
-    )
+    _no_bool = field_validator(
+        "max_steps", "episodes_per_sample", "worker_memory_mib", "worker_timeout_s", "observation_noise", mode="before"
+    )(refuse_bool)
 
     @field_validator("wrappers", mode="before")
     @classmethod
@@ -79,7 +87,7 @@ class EnvironmentOptions(BaseModel):
         """The settings that decide what is learned, as far as they are not the default."""
         usual, mine = EnvironmentOptions().model_dump(), self.model_dump()
         mine["body"] = {name: factor for name, factor in self.body.items() if factor != 1}  # others change nothing
-        return {name: value for name, value in mine.items() if value != usual[name] and name != "worker_memory_mib"}
+        return {name: value for name, value in mine.items() if value != usual[name] and name not in SAFEGUARDS}
 
     @property
     def disturbed(self) -> dict[str, Any]:

@@ -1,14 +1,21 @@
 """Runs so small that a test can afford several: 16 samples of a network of 32 neurons, four generations."""
 
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 
 import hypothesis
 import pytest
 
 from lava_sessions import fault, nothing_left  # noqa: F401, fixtures
 from rsrp_lava import Experiment, cli, train
+
+# Scripts and some CI systems start jobs with SIGINT ignored, and children inherit that; the tests' own are to hear it. What
+# the program does when it is ignored, tests/attacks/test_signals.py says.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The first example may compile a kernel: timing decides no test.
 hypothesis.settings.register_profile("kernels", deadline=None)

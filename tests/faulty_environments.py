@@ -1,6 +1,7 @@
 """Environments for tests, registered with Gymnasium when this module is imported: one that works, and ones that do not."""
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,12 +59,20 @@ class Faulty(Target):
                     observation = observation[:1]
                 case "die":
                     os._exit(7)
+                case "hang":
+                    time.sleep(10**6)
+                case "hang once":
+                    with suppress(FileExistsError):
+                        Path(self.trace).touch(exist_ok=False)
+                        time.sleep(10**6)
                 case "die once":
                     with suppress(FileExistsError):  # the first of all processes only
                         Path(self.trace).touch(exist_ok=False)
                         os._exit(7)
         if self.fault == "endless":
             ended = False
+        if self.fault == "print":
+            print("0123456789" * 10_000, flush=True)
         if self.fault == "leak":
             self.kept = [*getattr(self, "kept", []), np.ones(2**18)]  # 2 MiB
         return observation, reward, ended, truncated, info

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "threads": {"errors"},
     "machine": set(),
     "normaliser": {"arrays", "kernels"},
+    "signals": set(),
     "kernels": set(),
     "network": {"errors"},
     "hardware_profiles": {"errors", "files"},

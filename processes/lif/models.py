@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
@@ -21,13 +18,13 @@ from rsrp_lava.kernels.neurons import LifConstants
 from rsrp_lava.kernels.population import fixed_lif_vector, lif_population, lif_vector, start_membranes
 from rsrp_lava.kernels.random_bits import EVALUATION
 from rsrp_lava.processes.lif.process import LIF, LIFPopulation
-from rsrp_lava.processes.population import PopulationModel
+from rsrp_lava.processes.population import OwnModel, PopulationModel, require_integers
 
 
 @implements(proc=LIF, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("floating_pt")
-class LIFModel(PyLoihiProcessModel):
+class LIFModel(OwnModel):
     """One network, plain vectors."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
@@ -35,13 +32,13 @@ class LIFModel(PyLoihiProcessModel):
     u: np.ndarray = LavaPyType(np.ndarray, np.float32)
     v: np.ndarray = LavaPyType(np.ndarray, np.float32)
 
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        self.constants = LifConstants(*(np.float32(value) for value in proc_params["constants"]))
-        self.bias = proc_params["bias"].astype(np.float32)
-        self.spikes = np.zeros(proc_params["shape"], np.float32)
+    def build(self) -> None:
+        """Constants as float32."""
+        self.constants = LifConstants(*(np.float32(value) for value in self.parameters["constants"]))
+        self.bias = self.parameters["bias"].astype(np.float32)
+        self.spikes = np.zeros(self.parameters["shape"], np.float32)
 
-    def run_spk(self) -> None:
+    def step(self) -> None:
         """One step."""
         lif_vector(self.u, self.v, self.bias, self.a_in.recv(), self.constants, self.spikes)
         self.s_out.send(self.spikes)
@@ -50,7 +47,7 @@ class LIFModel(PyLoihiProcessModel):
 @implements(proc=LIF, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class LIFFixedModel(PyLoihiProcessModel):
+class LIFFixedModel(OwnModel):
     """One network, plain vectors of Loihi's integers."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
@@ -58,15 +55,21 @@ class LIFFixedModel(PyLoihiProcessModel):
     u: np.ndarray = LavaPyType(np.ndarray, np.int32)
     v: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        if proc_params["constants"][3] != 1 or proc_params["constants"][5] != 0:
+    def build(self) -> None:
+        """Registers; `ExperimentError` if the chip has none for these parameters."""
+        _, _, _, gain, _, v_reset = self.parameters["constants"]
+        if gain != 1 or v_reset != 0:
             raise ExperimentError("LIF under fixed_pt: gain must be 1 and v_reset 0, as on Loihi; scale vth and bias")
-        self.constants = loihi_neuron(*proc_params["registers"])
-        self.bias = proc_params["bias"].astype(np.int32)
-        self.spikes = np.zeros(proc_params["shape"], np.int32)
+        limits = {"du": (0, 4095), "dv": (0, 4095), "vth": (0, 131071)}
+        registers = dict(zip(limits, self.parameters["registers"], strict=True))
+        for name, (least, most) in limits.items():
+            require_integers("LIF", name, registers[name], least, most)
+        require_integers("LIF", "bias", self.parameters["bias"], -(2**23), 2**23 - 1)
+        self.constants = loihi_neuron(*(int(value) for value in registers.values()))
+        self.bias = self.parameters["bias"].astype(np.int32)
+        self.spikes = np.zeros(self.parameters["shape"], np.int32)
 
-    def run_spk(self) -> None:
+    def step(self) -> None:
         """One step."""
         fixed_lif_vector(self.u, self.v, self.bias, self.a_in.recv(), self.constants, self.spikes)
         self.s_out.send(self.spikes)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
@@ -23,7 +22,7 @@ from rsrp_lava.kernels.population import (
 )
 from rsrp_lava.kernels.random_bits import RELEASE
 from rsrp_lava.kernels.release import bit_planes, draw_release, pack_bits, unpack_bits
-from rsrp_lava.processes.population import HEADER, PopulationModel
+from rsrp_lava.processes.population import HEADER, OwnModel, PopulationModel, require_integers
 from rsrp_lava.processes.stochastic_synapse.process import (
     InputSynapses,
     ReadoutSynapses,
@@ -32,7 +31,7 @@ from rsrp_lava.processes.stochastic_synapse.process import (
 )
 
 
-class PlainDenseModel(PyLoihiProcessModel):
+class PlainDenseModel(OwnModel):
     """One network, plain vectors; sends the last step's sum first, so that recurrent graphs cannot deadlock.
 
     Subclasses say in which numbers.
@@ -42,18 +41,18 @@ class PlainDenseModel(PyLoihiProcessModel):
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.float32)
     release: np.ndarray = LavaPyType(np.ndarray, np.int8)
 
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        p, (seed, generation, sample) = proc_params["p"], proc_params["key"]
-        planes = bit_planes(p, proc_params["p_bits"])
+    def build(self) -> None:
+        """Draw the releases."""
+        p, (seed, generation, sample) = self.parameters["p"], self.parameters["key"]
+        planes = bit_planes(p, self.parameters["p_bits"])
         self.rows = np.zeros(planes.shape[1], np.uint64)
         draw_release(planes, seed, generation, sample, RELEASE, self.rows)
         self.drawn = unpack_bits(self.rows, p.shape).astype(np.int8)
-        self.excitatory = pack_bits(proc_params["signs"][None, :] > 0)
-        self.weight = self.dtype(proc_params["weight"])
+        self.excitatory = pack_bits(self.parameters["signs"][None, :] > 0)
+        self.weight = self.dtype(self.parameters["weight"])
         self.sum = np.zeros(p.shape[1], self.dtype)
 
-    def run_spk(self) -> None:
+    def step(self) -> None:
         """One step."""
         if self.time_step == 1:
             self.release = self.drawn.copy()  # Lava sets Vars after __init__
@@ -82,6 +81,11 @@ class StochasticDenseFixedModel(PlainDenseModel):
 
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     dtype = np.int32
+
+    def build(self) -> None:
+        """`ExperimentError` for a weight that is no integer."""
+        require_integers("StochasticDense", "weight", self.parameters["weight"], -(2**31), 2**31 - 1)
+        super().build()
 
 
 class StochasticSynapsesModel(PopulationModel):

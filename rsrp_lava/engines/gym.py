@@ -54,6 +54,8 @@ class GymEngine:
         self.network, self.task, self.seed = network, task, seed
         #: Makes the environment; may be replaced by what makes one that is watched (recording.py).
         self.open_environment: Callable[[], Environment] = functools.partial(Environment, task.gymnasium_id, task.options)
+        #: Called before every call of the environment.
+        self.pulse: Callable[[], None] = lambda: None
         self._constants, self._draw = constants, draw
         self._environment: Environment | None = None
 
@@ -131,6 +133,7 @@ class GymEngine:
         total, steps, ended = 0.0, 0, False
         while steps < self.task.max_steps and not ended:
             random_output(self.seed, episode, steps, 1.0, output)
+            self.pulse()
             _, reward, ended = environment.step(output)
             total += reward
             steps += 1
@@ -163,14 +166,17 @@ class GymEngine:
         while steps < self.task.max_steps and not ended:
             if not act(held, observation):
                 raise EpisodeFault("not_finite", f"observation {steps} of the episode with seed {seed} is not finite")
+            self.pulse()
             observation, reward, ended = environment.step(output)
             total += reward
             steps += 1
         return total, steps
 
     def _opened(self) -> Environment:
+        self.pulse()
         if self._environment is None:
             self._environment = self.open_environment()
+        self.pulse()
         return self._environment
 
     def close(self) -> None:

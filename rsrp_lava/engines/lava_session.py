@@ -6,19 +6,19 @@ Lava can hang, crash or be killed at any moment; nothing here waits for it witho
 from __future__ import annotations
 
 import json
+import os
 import queue
-import secrets
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from multiprocessing import connection
 from typing import Any
 
-from rsrp_lava.engines.lava_worker import REPORT_SIZE, remove_shared_memory
-from rsrp_lava.engines.processes import kill_session, pair, start, tail
+from rsrp_lava.engines import shared_memory
+from rsrp_lava.engines.lava_worker import REPORT_SIZE
+from rsrp_lava.engines.processes import Log, kill_session, pair, start
 from rsrp_lava.errors import EngineError, Interrupted
 
 _INSTEAD = "free memory or processes, or use --engine fused"
@@ -31,19 +31,24 @@ class Session:
     """A worker, the connections to it, and all that must be given back at its end."""
 
     def __init__(self, module: str) -> None:
-        token = secrets.token_hex(2)
+        shared_memory.remove_abandoned()
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with ExitStack() as ours, ExitStack() as theirs:
+            token, lock = shared_memory.claim()
+            owned = () if lock is None else (lock,)
+            for descriptor in owned:
+                ours.callback(os.close, descriptor)
+            ours.callback(shared_memory.remove, token)
             link, their_link = pair(ours, theirs)
             self._report, their_report = pair(ours, theirs, socket.SOCK_DGRAM)
             _, lifeline = pair(ours, theirs)
-            self._log = ours.enter_context(tempfile.TemporaryFile())
-            self._worker = start(module, (their_link, their_report, lifeline), token, log=self._log, way_out=_INSTEAD)
+            self._log = ours.enter_context(closing(Log()))
+            sockets = (their_link, their_report, lifeline)
+            self._worker = start(module, sockets, token, log=self._log, way_out=_INSTEAD, inherited=owned)
             self._link = connection.Connection(link.detach())
             receiver = threading.Thread(target=_receive_all, args=(self._link, self._inbox), daemon=True)
             receiver.start()
             ours.callback(self._link.close)
-            ours.callback(remove_shared_memory, token)
             ours.callback(receiver.join, 5)  # the link ends with the last process that holds its other end
             ours.callback(self._worker.wait)
             ours.callback(kill_session, self._worker.pid)
@@ -57,13 +62,14 @@ class Session:
     def receive(self, stop: Sequence[int]) -> Any:
         """The worker's next message; an error report, the worker's end, or a request to stop end the wait."""
         while not stop:
+            self._log.bound()
             with suppress(queue.Empty):
                 return self._inbox.get(timeout=_LOOK_S)
             if connection.wait([self._report], timeout=0):
                 raise EngineError(_describe(json.loads(self._report.recv(REPORT_SIZE))))
             if self._worker.poll() is not None:
                 code = self._worker.returncode
-                raise EngineError(f"the Lava runtime ended with exit code {code}; {_WAY_OUT}\n{tail(self._log)}")
+                raise EngineError(f"the Lava runtime ended with exit code {code}; {_WAY_OUT}\n{self._log.tail()}")
         raise Interrupted("stopped: the generation in flight is given up")
 
     def close(self) -> None:

@@ -8,30 +8,29 @@ name, so that what is left can be found and removed.
 from __future__ import annotations
 
 import json
+import multiprocessing.shared_memory
 import os
 import signal
 import socket
 import threading
 import time
 import traceback
-from contextlib import suppress
 from functools import partial
-from multiprocessing import connection, shared_memory
+from multiprocessing import connection
 from typing import Any
+
+from rsrp_lava.engines import shared_memory
+from rsrp_lava.engines.processes import end_with_the_parent
 
 #: Bytes that hold any report: a character of its traceback takes six at most.
 REPORT_SIZE = 2**18
 _TRACEBACK_SIZE = 32_000
 
 
-def shared_memory_prefix(token: str) -> str:
-    """Start of the names of all shared memory of a session."""
-    return f"r{token}_"
-
-
 def main(link_descriptor: int, report_descriptor: int, lifeline: int, token: str) -> None:
     """Receive the start, compile, build the graph, run it until the engine ends the session."""
-    shared_memory._SHM_NAME_PREFIX = "/" + shared_memory_prefix(token)  # type: ignore[attr-defined]
+    multiprocessing.shared_memory._SHM_NAME_PREFIX = "/" + shared_memory.prefix(token)  # type: ignore[attr-defined]
+    os.register_at_fork(after_in_child=end_with_the_parent)
     link = connection.Connection(link_descriptor)
     report = partial(send_report, socket.socket(fileno=report_descriptor))
     threading.Thread(target=_end_with_the_engine, args=(lifeline, token), daemon=True).start()
@@ -72,19 +71,8 @@ def _run_config(experiment: Any) -> Any:
 def _end_with_the_engine(lifeline: int, token: str) -> None:
     """When the engine's process is gone, its end of the lifeline closes: end the session and its shared memory."""
     os.read(lifeline, 1)
-    remove_shared_memory(token)
+    shared_memory.remove(token)
     os.killpg(0, signal.SIGKILL)
-
-
-def remove_shared_memory(token: str) -> None:
-    """Unlink every segment of a session."""
-    folder = "/dev/shm"
-    if not os.path.isdir(folder):
-        return
-    for name in os.listdir(folder):
-        if name.startswith(shared_memory_prefix(token)):
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(folder, name))
 
 
 def send_report(report: socket.socket, **failure: Any) -> None:

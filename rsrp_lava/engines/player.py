@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any
 
 from rsrp_lava.engines import open_local
+from rsrp_lava.engines.gym import GymEngine
+from rsrp_lava.engines.processes import Pulse
 from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.engines.shards import Asked, Weights
 from rsrp_lava.errors import RsrpError
@@ -21,8 +25,11 @@ from rsrp_lava.threads import Threads
 class Player:
     """An engine of one thread, ready to play."""
 
-    def __init__(self, experiment: Experiment, seed: int) -> None:
+    def __init__(self, experiment: Experiment, seed: int, pulse: Callable[[], None] | None = None) -> None:
+        """`pulse` is called at every call of an environment."""
         self._engine = open_local(experiment, Threads(1), seed)
+        if pulse is not None and isinstance(self._engine, GymEngine):
+            self._engine.pulse = pulse
         self._engine.prepare(None)
         self._at_start_mib = memory_mib()
 
@@ -54,12 +61,13 @@ def memory_mib() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def main(link_descriptor: int, lifeline: int) -> None:
+def main(link_descriptor: int, lifeline: int, pulse: int) -> None:
     """A worker process of workers.py: receive the experiment, then orders, until the link or the lifeline ends."""
     threading.Thread(target=_end_with_the_engine, args=(lifeline,), daemon=True).start()
     link = connection.Connection(link_descriptor)
     try:
-        player = Player(*link.recv())
+        experiment, seed = link.recv()
+        player = Player(experiment, seed, Pulse(pulse).beat)
         link.send(("ready", None))
         weights: Any = None
         while True:
@@ -68,7 +76,7 @@ def main(link_descriptor: int, lifeline: int) -> None:
             outcome = player.play(weights, asked, first, samples)
             link.send(("played", (outcome, player.grown_mib)))
     except EOFError:
-        os._exit(0)
+        os.killpg(0, signal.SIGKILL)  # as below
     except Exception as error:
         link.send(("failed", str(error) if isinstance(error, RsrpError) else traceback.format_exc()))
         os._exit(1)
@@ -77,4 +85,4 @@ def main(link_descriptor: int, lifeline: int) -> None:
 def _end_with_the_engine(lifeline: int) -> None:
     """When the engine's process is gone, its end of the lifeline closes; an environment may be in an endless step."""
     os.read(lifeline, 1)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)  # and what the environment has started

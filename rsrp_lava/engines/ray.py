@@ -1,23 +1,25 @@
 """Workers of a Ray cluster: actors that hold the experiment, are sent ρ once a generation, and return rewards only.
 
-A running cluster (`ray start`, or RAY_ADDRESS) is used; without one, Ray is started on this machine. Workers follow the
-cluster: a processor that joins gets one, one that is lost is started again where there is room.
+Which cluster, ray_cluster.py says. Workers follow it: a processor that joins gets one, one that is lost is started again
+where there is room.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import socket
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rsrp_lava.engines.leases import Lease
 from rsrp_lava.engines.packing import pack, unpack
 from rsrp_lava.engines.player import Player
+from rsrp_lava.engines.processes import Pulse
+from rsrp_lava.engines.ray_cluster import connect
 from rsrp_lava.engines.shards import Answer, Asked, Order, Weights
 from rsrp_lava.errors import EngineError, RsrpError
 from rsrp_lava.experiment import Experiment
@@ -25,8 +27,6 @@ from rsrp_lava.threads import available_threads
 
 #: Seconds between two looks at how large the cluster is.
 _CENSUS_S = 2.0
-#: Seconds a cluster has to accept a connection.
-_REACHABLE_S = 10.0
 
 
 @dataclass(eq=False)
@@ -45,14 +45,29 @@ class RemotePlayer:
     def __init__(self, path: list[str]) -> None:
         """`path`: where the driver looks for modules; those that are not installed here are found there, if it exists."""
         sys.path += [entry for entry in path if entry not in sys.path]
+        self._pulse = Pulse()
 
     def ready(self, experiment: Experiment, seed: int) -> None:
         """Make the player; answers once it is ready."""
-        self._player = Player(experiment, seed)
+        self._player, self._playing = Player(experiment, seed, self._pulse.beat), False
+        limit_s = experiment.environment.worker_timeout_s
+        threading.Thread(target=self._end_if_silent, args=(limit_s,), daemon=True).start()
+
+    def _end_if_silent(self, limit_s: float) -> None:
+        """Be lost, if an environment's call takes too long. Of a process that is stopped, Ray itself must know."""
+        while not (self._playing and self._pulse.silent_s > limit_s):
+            time.sleep(min(1.0, limit_s / 4))
+            self._pulse.look(time.monotonic())
+        os._exit(1)
 
     def play(self, weights: Weights | None, asked: Asked, first: int, samples: int) -> bytes:
         """See `Player.play`."""
-        return pack(self._player.play(weights, asked, first, samples), asked.deterministic)
+        self._pulse.beat()
+        self._playing = True
+        try:
+            return pack(self._player.play(weights, asked, first, samples), asked.deterministic)
+        finally:
+            self._playing = False
 
 
 class RayWorkers:
@@ -67,7 +82,8 @@ class RayWorkers:
             raise EngineError(f"workers: {count} must be 1 or more; leave it out for one each processor of the cluster")
         self._ray, self._experiment, self._seed, self._count = ray, experiment, seed, count
         self._workers: list[_Worker] = []
-        self._started_ray, self._counted_s = False, 0.0
+        self._leave: Callable[[], None] | None = None  #: what ends or leaves the Ray that we started or joined
+        self._counted_s = 0.0
         self._sent: tuple[Weights | None, Any] | None = None
         self._unreported_bytes = 0
 
@@ -76,24 +92,11 @@ class RayWorkers:
         """See `engines.shards.Workforce.size`."""
         return max(1, len(self._workers))
 
-    def start(self) -> None:
+    def start(self, stop: Sequence[int] = ()) -> None:
         """See `engines.shards.Workforce.start`."""
-        self._connect()
+        if not self._ray.is_initialized():
+            self._leave = connect(self._ray, max(self._count or 0, available_threads()), stop)
         self._census()
-
-    def _connect(self) -> None:
-        ray = self._ray
-        if ray.is_initialized():
-            return
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        address = os.environ.get("RAY_ADDRESS")
-        if address:
-            _refuse_unreachable(address)
-        try:
-            ray.init(address=address or "auto", **quiet)
-        except ConnectionError:
-            ray.init(address="local", num_cpus=max(self._count or 0, available_threads()), include_dashboard=False, **quiet)
-        self._started_ray = True
 
     def _census(self) -> None:
         """Start a worker for every processor that has none."""
@@ -154,24 +157,9 @@ class RayWorkers:
         """See `engines.shards.Workforce.close`: end our actors, and Ray if we started or joined it."""
         while self._workers:
             self._ray.kill(self._workers.pop().actor)
-        if self._started_ray:
-            self._started_ray = False
-            self._ray.shutdown()
-
-
-def _refuse_unreachable(address: str) -> None:
-    """Ray itself waits for minutes, then ends the process."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():  # ray://…, auto, local
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHABLE_S).close()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise EngineError(
-            f"engine ray: no cluster answers at RAY_ADDRESS = {address} ({reason}); start it (ray start --head), or unset "
-            "RAY_ADDRESS to use this machine"
-        ) from None
+        if self._leave is not None:
+            leave, self._leave = self._leave, None
+            leave()
 
 
 def _first_line(error: Exception) -> str:

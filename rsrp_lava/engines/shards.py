@@ -80,8 +80,8 @@ class Workforce(Protocol):
         """Workers there are or soon will be."""
         ...
 
-    def start(self) -> None:
-        """Begin to start workers. Raises `EngineError` if none can be."""
+    def start(self, stop: Sequence[int] = ()) -> None:
+        """Begin to start workers. Raises `EngineError` if none can be, `Interrupted` soon after `stop` holds something."""
         ...
 
     def idle(self) -> Sequence[Hashable]:
@@ -120,7 +120,7 @@ class ShardedEngine:
 
     def prepare(self, start: Any = None) -> None:
         """See `engines.protocol.Engine.prepare`: waits for the first worker."""
-        self.workforce.start()
+        self.workforce.start(self.stop)
         told, started = False, time.monotonic()
         while not self.workforce.idle():
             if self.stop:

@@ -10,6 +10,14 @@ from typing import Any
 
 import numba
 
+from .cache import SealedCache, tell
+
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError(
+        "NUMBA_DISABLE_JIT is set: kernels are made of LLVM's instructions and cannot run as Python; unset it (environments "
+        "that are stepped in Python can be debugged without it)"
+    )
+
 
 @numba.njit(nogil=True)
 def copy(source, target):
@@ -36,11 +44,18 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Numba's cache compares only the file that holds `function`. A kernel inlines others, from this folder and from its own
     (tasks share some), so after an edit of one file a cached caller would go on running the old arithmetic; the cache is
-    therefore also keyed by the content of both folders.
+    therefore also keyed by the content of both folders. What else is different of ours, and why, cache.py says.
     """
-    dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if cache_file is not None:
-        folders = (Path(__file__).parent, Path(function.__code__.co_filename).parent)
-        cache_file._source_stamp = (*map(digest_of_sources, folders), cache_file._source_stamp)
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    keep_on_disk(dispatcher)
     return dispatcher
+
+
+def keep_on_disk(dispatcher: Any) -> None:
+    """Keep what `dispatcher` is compiled to in sealed files (cache.py), if there is a folder for them."""
+    function = dispatcher.py_func
+    folders = (Path(__file__).parent, Path(function.__code__.co_filename).parent)
+    try:
+        dispatcher._cache = SealedCache(function, tuple(map(digest_of_sources, folders)))
+    except RuntimeError:  # Numba's: no locator available
+        tell(f"no folder for it can be written beside {folders[1]} or at home, so kernels are compiled at every start")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, typeof, types
+from numba.core.caching import FunctionCache
 from numba.core.errors import NumbaExperimentalFeatureWarning
 
 from .arithmetic import (
@@ -20,7 +21,7 @@ from .arithmetic import (
     start_potentials,
     state_zeros,
 )
-from .compiling import kernel
+from .compiling import keep_on_disk, kernel
 from .exact_sums import PLACES, add_exactly
 from .generators import count_words
 from .held import Held
@@ -293,6 +294,8 @@ def task_functions(reset: Any, observe: Any, step: Any) -> Held:
     functions, signatures = (reset, observe, step), (RESET_SIGNATURE, OBSERVE_SIGNATURE, STEP_SIGNATURE)
     for compiled, signature in zip(functions, signatures, strict=True):
         if signature.args not in compiled.overloads:
+            if type(compiled._cache) is FunctionCache:  # a user's @njit(cache=True)
+                keep_on_disk(compiled)
             compiled.compile(signature)
     with _RESOLVING:
         if not _hold_functions.overloads:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +26,29 @@ _LEFT_OUT_FIRST = ("trend", "speed", "sampled", "evaluation")
 _SHORT = (("generation ", "gen "), ("evaluation ", "eval "), ("env steps", "steps"))
 #: Generations whose sampled returns make the trend.
 _TREND = 20
+
+
+class _Unfailing:
+    """stderr, which a pager that was closed or a full disk may refuse: what is shown then is lost, the work goes on."""
+
+    def write(self, text: str) -> int:
+        """As far as that can be done."""
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As far as that can be done."""
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+def unfailing_console() -> Console:
+    """Of all progress, on stderr; writing to it raises nothing (rich would end the program)."""
+    return Console(file=_Unfailing())  # type: ignore[arg-type]
 
 
 class RunLine:
@@ -144,7 +168,7 @@ class TerminalProgress:
     once why a run does not learn. `done`: of a run that is trained already, and only evaluated."""
 
     def __init__(self, title: str, line: RunLine, console: Console | None = None, done: bool = False) -> None:
-        self._line, self._display = line, LiveLine(console or Console(stderr=True))
+        self._line, self._display = line, LiveLine(console or unfailing_console())
         doing = f"trained already, evaluating: {title}"
         self._display.say(doing if done else f"training {title} (the first run compiles for some seconds)")
 
@@ -201,7 +225,7 @@ def _fit(parts: dict[str, str], width: int) -> str:
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A callable with (done, of) that shows a bar and the time left, on stderr; nothing where stderr is no terminal."""
-    console = Console(stderr=True)
+    console = unfailing_console()
     columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, visible=False)
@@ -212,7 +236,7 @@ class StudyProgress:
     """Callable with a `studies.runner.Done`: a line for every cell that was computed; on a terminal also where it is."""
 
     def __init__(self, title: str, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or unfailing_console()
         self._console.print(title, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
         self._began = time.perf_counter()
         self._computed = self._known = 0

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rsrp_lava.errors import ExperimentError, RsrpError, RunFolderError
+from rsrp_lava.errors import BusyError, ExperimentError, RsrpError, RunFolderError
 from rsrp_lava.experiment import Experiment, read_yaml
 from rsrp_lava.files import append, open_regular, reason, remove_left_over, replace_file
 from rsrp_lava.lines import from_line, to_line
@@ -205,39 +205,50 @@ def run_cells(
     """Train and measure every cell that is not there yet.
 
     A cell that cannot be computed (a mapping without codes, say) has its message in the column `error`; all others go on.
+    So they do while another process trains one of them, which is then asked again at the end.
 
     Returns
     -------
     rows of the cells, in their order; number of the signal (SIGINT, SIGTERM) that ended the study before the last one
     """
-    rows: list[Row] = []
+    rows: dict[int, Row] = {}
     failed: dict[str, str] = {}
+    stopped_by: int | None = None
     try:
         _train_side_by_side(folder, cells, threads or available_threads(), progress)
+        last: list[int] = []  # cells that another process was training when it was their turn
+        for number in _and_then(range(len(cells)), last):
+            cell, started = cells[number], time.perf_counter()
+            known = folder.measured.get(cell.key)
+            computed = known is None
+
+            def report(record: Row, cell: Cell = cell) -> None:
+                progress(Done(len(rows), len(cells), cell, None, record["generation"] + 1, cell.experiment.generations))
+
+            if known is None:
+                try:
+                    known = _compute(folder.path / RUNS / cell.run_name, cell, threads, report, failed)
+                except BusyError as error:
+                    if number not in last:
+                        last.append(number)
+                        continue
+                    known = {"run": cell.run_name, "error": str(error)}
+                if known["error"] is None:
+                    folder.note(cell.key, known)
+            rows[number] = {**cell.columns, **known}
+            seconds = time.perf_counter() - started
+            progress(Done(len(rows), len(cells), cell, rows[number], computed=computed, seconds=seconds))
     except KeyboardInterrupt:
-        return rows, signal.SIGINT
-    for number, cell in enumerate(cells):
-        started = time.perf_counter()
-        key = cell.key
-        known = folder.measured.get(key)
-        computed = known is None
-        if known is None:
+        stopped_by = signal.SIGINT
+    except _Stopped as stopped:
+        stopped_by = stopped.args[0]
+    return [rows[number] for number in sorted(rows)], stopped_by
 
-            def report(record: Row, number: int = number, cell: Cell = cell) -> None:
-                progress(Done(number, len(cells), cell, None, record["generation"] + 1, cell.experiment.generations))
 
-            try:
-                known = _compute(folder.path / RUNS / cell.run_name, cell, threads, report, failed)
-            except KeyboardInterrupt:
-                return rows, signal.SIGINT
-            except _Stopped as stopped:
-                return rows, stopped.args[0]
-            if known["error"] is None:
-                folder.note(key, known)
-        rows.append({**cell.columns, **known})
-        seconds = time.perf_counter() - started
-        progress(Done(number + 1, len(cells), cell, rows[-1], computed=computed, seconds=seconds))
-    return rows, None
+def _and_then(first: Iterable[int], last: list[int]) -> Iterator[int]:
+    """Those of `first`, then what is in `last` by then."""
+    yield from first
+    yield from tuple(last)
 
 
 def _train_side_by_side(folder: StudyFolder, cells: Sequence[Cell], processors: int, progress: Progress) -> None:
