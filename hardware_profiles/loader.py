@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 import reprlib
 import types
 import typing
@@ -37,13 +38,21 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Plain values only: no dates, sets or bytes. A key that is given twice is refused; YAML would keep the last."""
+_TAG = "tag:yaml.org,2002:"
 
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+
+def _resolvers_but(*kinds: str) -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """What YAML 1.1 takes for a value of some kind, by its first character, without these kinds."""
+    return {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) not in kinds]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+
+class _OldLoader(yaml.SafeLoader):
+    """Plain values only: no dates, sets or bytes. A key that is given twice is refused; YAML would keep the last."""
+
+    yaml_implicit_resolvers = _resolvers_but("timestamp")
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -55,22 +64,52 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _refuse(loader: _PlainLoader, node: yaml.Node) -> None:
+def _refuse(loader: _OldLoader, node: yaml.Node) -> None:
     loader.construct_undefined(node)
 
 
 for _kind in ("timestamp", "set", "binary", "omap", "pairs"):
-    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _refuse)
+    _OldLoader.add_constructor(f"{_TAG}{_kind}", _refuse)
+
+#: Numbers as everybody writes them: 1e-3 is one (to YAML 1.1 a text), and 3:1 is none (to YAML 1.1 it is 181, to base 60).
+_INTEGER = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$")
+_FLOAT = re.compile(
+    r"(?:[-+]?[0-9][0-9_]*(?:\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)|[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
 
 
-def parse_yaml(text: str) -> Any:
-    """YAML of text, numbers, truth values, lists and mappings; whatever is wrong with it is a `yaml.YAMLError`."""
+class _PlainLoader(_OldLoader):
+    """The same, with numbers as everybody writes them."""
+
+    yaml_implicit_resolvers = _resolvers_but("timestamp", "int", "float")
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes what `_PlainLoader` reads back equal: a text that it would take for a number is quoted."""
+
+
+for _class in (_PlainLoader, _PlainDumper):  # first the floats, as in YAML 1.1
+    _class.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+.0123456789"))
+    _class.add_implicit_resolver(f"{_TAG}int", _INTEGER, list("-+0123456789"))
+
+
+def parse_yaml(text: str, *, old: bool = False) -> Any:
+    """YAML of text, numbers, truth values, lists and mappings; whatever is wrong with it is a `yaml.YAMLError`.
+
+    `old`: numbers as YAML 1.1 reads them, which is how older versions of this program wrote and read files.
+    """
     try:
-        return yaml.load(text, _PlainLoader)
+        return yaml.load(text, _OldLoader if old else _PlainLoader)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
     except (ValueError, LookupError, AttributeError, TypeError) as error:  # of a value that is not what its tag says
         raise yaml.YAMLError(f"a value cannot be read ({error})") from None
+
+
+def dump_yaml(values: Any) -> str:
+    """Plain values as YAML that `parse_yaml` reads back equal (tuples as lists), in their order."""
+    return yaml.dump(values, Dumper=_PlainDumper, sort_keys=False)
 
 
 def profile_names() -> list[str]:
@@ -79,19 +118,28 @@ def profile_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Profile:
+def load_profile(name: str, overrides: Mapping[str, Any] | None = None, tree: Mapping[str, Any] | None = None) -> Profile:
     """The profile of that name, or of a YAML file.
 
     Parameters
     ----------
     name : one of `profile_names()`, or the path of a file that ends in .yaml
     overrides : values that replace the profile's, by dotted path: {"learning_storage.p_bits": 4}
+    tree : what the file said, from `read_profile`; the file is not looked at then
 
     Raises `ProfileError` with the path of the key that is wrong.
     """
-    if _is_file(name):
+    changes = json.dumps(dict(overrides or {}), sort_keys=True)
+    if tree is not None:
+        return _checked(name, dump_yaml(dict(tree)), changes)
+    if is_profile_file(name):
         name = str(Path(name).absolute())  # the same name means another file elsewhere
-    return _load(name, json.dumps(dict(overrides or {}), sort_keys=True), *_versions(name))
+    return _load(name, changes, *_versions(name))
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    """What a profile says, merged with all it extends: the sections of a profile that needs no other file."""
+    return _read(name, ())
 
 
 def profile_values(profile: Profile) -> dict[str, Any]:
@@ -99,21 +147,30 @@ def profile_values(profile: Profile) -> dict[str, Any]:
     return {path: functools.reduce(getattr, path.split("."), profile) for path in profile.facts}
 
 
-def _is_file(name: str) -> bool:
+def is_profile_file(name: str) -> bool:
+    """Whether it is the path of a file, not the name of a profile that comes with the package."""
     return name.endswith((".yaml", ".yml"))
 
 
 def _versions(name: str) -> tuple[int, ...]:
     """When the file was written: one that was edited is read again."""
     try:
-        return (Path(name).stat().st_mtime_ns,) if _is_file(name) else ()
+        return (Path(name).stat().st_mtime_ns,) if is_profile_file(name) else ()
     except OSError:
         return ()
 
 
 @functools.lru_cache(maxsize=256)
 def _load(name: str, overrides: str, *_versions: int) -> Profile:
-    tree = _read(name, ())
+    return _profile(name, _read(name, ()), overrides)
+
+
+@functools.lru_cache(maxsize=256)
+def _checked(name: str, tree: str, overrides: str) -> Profile:
+    return _profile(name, parse_yaml(tree), overrides)
+
+
+def _profile(name: str, tree: dict[str, Any], overrides: str) -> Profile:
     for path, value in json.loads(overrides).items():
         _override(tree, path, value, name)
     facts: dict[str, Fact] = {}
@@ -130,7 +187,7 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """The tree of a profile, merged with those it extends."""
     if name in seen:
         raise ProfileError(f"profile {name}: extends itself ({' → '.join([*seen, name])}); let one of them stand alone")
-    if _is_file(name):
+    if is_profile_file(name):
         try:
             text = read_file(name, 4 * _LARGEST_FILE).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -152,12 +209,12 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
-    if _is_file(name):  # what is claimed of the parent was not shown for its ablation
+    if is_profile_file(name):  # what is claimed of the parent was not shown for its ablation
         tree = {
             "name": Path(name).stem,
             "provenance": {"summary": f"An ablation of {parent}; compared with nothing."},
         } | tree
-    parent = str(Path(name).parent / str(parent)) if _is_file(name) and _is_file(str(parent)) else str(parent)
+    parent = str(Path(name).parent / str(parent)) if is_profile_file(name) and is_profile_file(str(parent)) else str(parent)
     return _merge(_read(parent, (*seen, name)), tree)
 
 

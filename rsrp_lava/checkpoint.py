@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,22 +69,22 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     return buffer.getvalue()
 
 
-def read_checkpoint(path: Path, fingerprint: str, layouts: Sequence[Layout] = ()) -> Checkpoint:
+def read_checkpoint(path: Path, fingerprints: Container[str], layouts: Sequence[Layout] = ()) -> Checkpoint:
     """Read and verify a checkpoint.
 
     Parameters
     ----------
     path : its file
-    fingerprint : of the experiment it must belong to
-    layouts : what it may hold, that of this version first; without any, everything
+    fingerprints : of the experiments it may belong to
+    layouts : what it may hold, that of this version first; without any, what its file has room for (nothing is compressed)
 
     Raises `CheckpointError` if it is missing, damaged, newer, another experiment's, or holds anything else
     """
-    most = max(layout.largest_bytes for layout in layouts) + 2 * _LONGEST_HEADER if layouts else None
     try:
+        most = max((layout.largest_bytes for layout in layouts), default=path.stat().st_size) + 2 * _LONGEST_HEADER
         with open_arrays(path, most) as stored:
             header, record = _header(stored)
-            _check_header(path, record, fingerprint)
+            _check_header(path, record, fingerprints)
             names = [name for name in stored.kinds if name.startswith(_ARRAY)]
             kinds = {name.removeprefix(_ARRAY): stored.kinds[name] for name in names}
             layout = _fitting(path, kinds, layouts)
@@ -132,12 +132,12 @@ def _header(stored: ArrayFile) -> tuple[bytes, dict[str, Any]]:
     return header, record
 
 
-def _check_header(path: Path, record: Mapping[str, Any], fingerprint: str) -> None:
+def _check_header(path: Path, record: Mapping[str, Any], fingerprints: Container[str]) -> None:
     version = int(record["format_version"])
     if version > FORMAT_VERSION:
         problem = f"has format version {version}, this program reads up to {FORMAT_VERSION}"
         raise refused(path, problem, "update rsrp-lava (git pull, make install)")
-    if record["fingerprint"] != fingerprint:
+    if record["fingerprint"] not in fingerprints:
         problem = "belongs to another experiment than config.yaml beside it"
         raise refused(path, problem, f"restore that config.yaml, or {START_AGAIN}")
     if not _is_whole(record["generation"]) or not isinstance(record["numbers"], dict):

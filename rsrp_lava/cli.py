@@ -28,7 +28,7 @@ from rsrp_lava import __version__, hardware_profiles, machine, tasks
 from rsrp_lava.deploying import TARGETS
 from rsrp_lava.deploying import deploy as deploy_run
 from rsrp_lava.errors import ExperimentError, RsrpError, counted
-from rsrp_lava.experiment import RULES, Experiment, read_yaml
+from rsrp_lava.experiment import RULES, Experiment
 from rsrp_lava.export import RELEASE_MODES
 from rsrp_lava.export.nir_graph import DEFAULT_DIALECT, DIALECTS
 from rsrp_lava.hardware_profiles.loader import parse_yaml
@@ -51,6 +51,8 @@ from rsrp_lava.studies import (
     StudyResult,
 )
 from rsrp_lava.studies import study as run_study
+from rsrp_lava.studies.settings import read_settings
+from rsrp_lava.tasks import consent
 from rsrp_lava.tasks.data import DatasetOptions, description, is_own, load_data, short_name, show_reading
 from rsrp_lava.tasks.data.own import SUMMARIES as OWN_DATA
 from rsrp_lava.training import Result
@@ -85,6 +87,7 @@ def _program(
 
 _JSON = typer.Option("--json", help="Print one JSON object as the last line of stdout.")
 _THREADS = typer.Option(help="Processors to use; all by default. The result does not depend on it.")
+_TRUST = typer.Option("--trust", help="Let run the code that only a file names: modules of environments and wrappers.")
 _DIALECTS = f"Whom a NIR graph is for: {', '.join(DIALECTS)} (docs/nir.md); by default {DEFAULT_DIALECT}."
 _MAX_TIME = "Stop after the generation in which this call has trained for so long: seconds, or as 90s, 30m, 1.5h, 1h30m."
 _LABELS = "Names of the curves, as ours,theirs; by default the settings in which the runs differ."
@@ -184,6 +187,7 @@ def train(
     until: Annotated[float | None, typer.Option(help="Stop when the evaluation mean reaches this return.")] = None,
     max_time: Annotated[str | None, typer.Option(metavar="TIME", help=_MAX_TIME)] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help=_TENSORBOARD)] = False,
+    trust: Annotated[bool, _TRUST] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Train a network from reward alone.
@@ -220,7 +224,6 @@ def train(
         "data": data,
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    from_file = read_yaml(config) if config else {}
     layers = {"conv": conv, "hidden": hidden, "ei": ei, "mirror_input": mirror_input, "neurons": neurons}
     dataset = {"resize": resize, "color": color, "test_share": test_share, "split_seed": split_seed, "levels": levels}
     environment = {
@@ -238,14 +241,17 @@ def train(
     }
     for section, values in (("layers", layers), ("dataset", dataset), ("environment", environment)):
         if any(value is not None for value in values.values()):
-            settings[section] = {**from_file.get(section, {}), **{k: v for k, v in values.items() if v is not None}}
+            settings[section] = {name: value for name, value in values.items() if value is not None}
     if resume:
-        experiment = RunFolder.open(resume).experiment.replace(**{**from_file, **settings})
-    elif "task" in settings or "task" in from_file:
-        experiment = Experiment(**{**from_file, **settings})
-        out = out or _new_folder(experiment)
+        experiment = RunFolder.open(resume).experiment.resumed(config, settings, trust=trust)
+    elif config:
+        experiment = Experiment.from_yaml(config, trust=trust, **settings)
+    elif task:
+        experiment = Experiment(**settings)
     else:
         raise ExperimentError(f"no task given: name one ({', '.join(tasks.task_names())}), or a --config that does")
+    if not resume:
+        out = out or _new_folder(experiment)
     _describe(experiment)
     best = experiment.build_task().perfect_return
     if until is not None and best is not None and until > best:
@@ -345,10 +351,11 @@ def evaluate(
     episodes: Annotated[int | None, typer.Option(help="Episodes to play; by default as in training (128).")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the starts; by default the run's own.")] = None,
     threads: Annotated[int | None, _THREADS] = None,
+    trust: Annotated[bool, _TRUST] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Play deterministic episodes with a trained network: every synapse with probability above ½ releases."""
-    loaded = load_run(run)
+    loaded = load_run(run, trust=trust)
     report = evaluate_run(loaded, episodes=episodes, seed=seed, threads=threads)
     if loaded.experiment.classifies:
         _say(f"{report['task']}: accuracy {report['mean_return']:.4f} on {report['episodes']:,} test images")
@@ -400,6 +407,7 @@ def deploy(
     dialect: Annotated[str | None, typer.Option(help=_DIALECTS)] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every spike with our own kernel.")] = False,
     episodes: Annotated[int, typer.Option(help="Whole episodes to play.")] = 20,
+    trust: Annotated[bool, _TRUST] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Write a trained network for a chip or another program: synapses fixed, in the profile's numbers."""
@@ -407,7 +415,7 @@ def deploy(
 
     with counting("verifying episodes") as progress:
         report = deploy_run(
-            run,
+            load_run(run, trust=trust),
             to=to,
             output=output,
             profile=profile,
@@ -447,13 +455,17 @@ def record(
     fps: Annotated[float | None, typer.Option(help="Pictures a second; by default the environment's own.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Environment steps that end it; by default as in training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the starts; by default the run's own.")] = None,
+    trust: Annotated[bool, _TRUST] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Play an evaluation episode in Gymnasium and write what it looks like, as an animation."""
     from rsrp_lava.reporting.progress import counting
 
     with counting("playing steps") as progress:
-        report = record_run(run, output=output, episode=episode, fps=fps, max_steps=max_steps, seed=seed, progress=progress)
+        loaded = load_run(run, trust=trust)
+        report = record_run(
+            loaded, output=output, episode=episode, fps=fps, max_steps=max_steps, seed=seed, progress=progress
+        )
     compared = f"as evaluation episode {episode}"
     if not report["same_as_evaluation"]:
         compared = f"unlike evaluation episode {episode} (return {shown_return(report['evaluation_return'])})"
@@ -468,10 +480,11 @@ def record(
 def map_command(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     profile: Annotated[str | None, typer.Option(help="Chip: a name or a YAML file; by default the run's own.")] = None,
+    trust: Annotated[bool, _TRUST] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Put a trained network on a chip: what it takes of it, what its constants become, and every design rule."""
-    mapped = map_run(run, profile=profile)
+    mapped = map_run(load_run(run, trust=trust), profile=profile)
     (_say if as_json else _print)(mapping_tables(mapped))
     if as_json:
         _print(json.dumps({**mapped.record(), "run": str(run)}))
@@ -496,9 +509,10 @@ def _axis(field: str, options: type[BaseModel] = QuantizationOptions) -> Any:
     return typer.Option(help=f"{entry.description}.", show_default=shown, metavar="list" if many else None)
 
 
-def _study_settings(config: Path | None, **given: str | None) -> dict[str, Any]:
-    """Settings of every training of a study: of the file, and of the options, which win."""
-    return (read_yaml(config) if config else {}) | {name: value for name, value in given.items() if value is not None}
+def _study_settings(config: Path | None, trust: bool, **given: str | None) -> dict[str, Any] | None:
+    """Settings of every training of a study: of the file, and of the options, which win; None if there are none."""
+    of_file = read_settings(config, trust=trust) if config else {}
+    return of_file | {name: value for name, value in given.items() if value is not None} or None
 
 
 @study_app.command(
@@ -531,9 +545,10 @@ def quantization(
     config: Annotated[Path | None, typer.Option(help="YAML file of settings of every training.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
     threads: Annotated[int | None, _THREADS] = None,
+    trust: Annotated[bool, _TRUST] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    settings = _study_settings(config, population=population, generations=generations, profile=profile)
+    settings = _study_settings(config, trust, population=population, generations=generations, profile=profile)
     result = run_study(
         "quantization",
         task,
@@ -541,6 +556,7 @@ def quantization(
         resume=resume,
         threads=threads,
         progress=True,
+        trust=trust,
         axes=axes,
         bits=bits,
         rounding=rounding,
@@ -554,7 +570,7 @@ def quantization(
         deploy_profile=deploy_profile,
         seeds=seeds,
         goal=goal,
-        settings=settings or None,
+        settings=settings,
     )
     _report_study("quantization", result, as_json)
 
@@ -586,12 +602,13 @@ def _classifier_study(name: str, axes: tuple[str, ...], example: str) -> None:
         config: Annotated[Path | None, typer.Option(help="YAML file of settings of every training.")] = None,
         resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
         threads: Annotated[int | None, _THREADS] = None,
+        trust: Annotated[bool, _TRUST] = False,
         as_json: Annotated[bool, _JSON] = False,
         **of_axes: str | None,
     ) -> None:
-        settings = _study_settings(config, population=population, batch=batch, generations=generations, data=data)
-        chosen = {"seeds": seeds, "baseline": baseline, "settings": settings or None, **of_axes}
-        result = run_study(name, task, output, resume=resume, threads=threads, progress=True, **chosen)
+        settings = _study_settings(config, trust, population=population, batch=batch, generations=generations, data=data)
+        chosen = {"seeds": seeds, "baseline": baseline, "settings": settings, **of_axes}
+        result = run_study(name, task, output, resume=resume, threads=threads, progress=True, trust=trust, **chosen)
         _report_study(name, result, as_json)
 
     common = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "of_axes"]
@@ -642,6 +659,7 @@ def robustness(
     labels: Annotated[str | None, _axis("labels", RobustnessOptions)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
     threads: Annotated[int | None, _THREADS] = None,
+    trust: Annotated[bool, _TRUST] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     result = run_study(
@@ -651,6 +669,7 @@ def robustness(
         resume=resume,
         threads=threads,
         progress=True,
+        trust=trust,
         runs=[str(run) for run in runs] if runs else None,
         perturbations=perturbations,
         input_noise=input_noise,
@@ -676,12 +695,13 @@ def compare(
     config: Annotated[Path | None, typer.Option(help="YAML file of settings of every training.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; what is finished is not computed again.")] = False,
     threads: Annotated[int | None, _THREADS] = None,
+    trust: Annotated[bool, _TRUST] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Train every rule with several seeds; write learning curves, final returns and what they took."""
-    settings = _study_settings(config, population=population, generations=generations)
-    chosen = {"rules": rules, "seeds": seeds, "settings": settings or None}
-    result = run_study("compare", task, output, resume=resume, threads=threads, progress=True, **chosen)
+    settings = _study_settings(config, trust, population=population, generations=generations)
+    chosen = {"rules": rules, "seeds": seeds, "settings": settings}
+    result = run_study("compare", task, output, resume=resume, threads=threads, progress=True, trust=trust, **chosen)
     _report_study("compare", result, as_json)
 
 
@@ -813,9 +833,17 @@ def _write_anything() -> None:
             stream.reconfigure(errors="rsrp_lava")
 
 
+def _ask(what: str, source: str) -> bool:
+    """Ask at the terminal whether code may run that only a file names."""
+    _say(f"{source}: names {what}, which would run here. Only say yes if you trust who wrote it.")
+    return typer.confirm("Run it?", default=False, err=True)
+
+
 def main() -> None:
     """Entry point: errors of this package become one message and exit code 2; Ctrl-C exits with 130 (typer does that)."""
     _write_anything()
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        consent.ask = _ask
     show_reading(counting)
     if shutil.get_terminal_size().columns < _WIDE:  # typer's tables cut the names of options
         app.rich_markup_mode = study_app.rich_markup_mode = None

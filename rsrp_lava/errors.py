@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,27 @@ from pydantic_core import PydanticCustomError
 
 class RsrpError(Exception):
     """Base of all errors this package raises on purpose; the command line prints it and exits with code 2."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shortened(str(message)))
+
+
+#: Characters of a word, and of a message, that are shown; of longer ones the beginning and how long they are.
+_LONGEST_WORD, _LONGEST_MESSAGE = 500, 5000
+
+
+def shortened(message: str) -> str:
+    """A message that does not repeat pages of what it was given.
+
+    >>> shortened("a" * 10_000)[495:]
+    'aaaaa… (10,000 characters)'
+    """
+    cut = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: _cut(word[0], _LONGEST_WORD), message)
+    return _cut(cut, _LONGEST_MESSAGE) if len(cut) > _LONGEST_MESSAGE else cut
+
+
+def _cut(text: str, length: int) -> str:
+    return f"{text[:length]}… ({len(text):,} characters)"
 
 
 class ExperimentError(RsrpError):

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
-import json
 import logging
 import math
+import platform
 import reprlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from rsrp_lava.errors import DataError, ExperimentError, counted, refuse_bool, unknown_name
 from rsrp_lava.files import read_file
 from rsrp_lava.hardware_profiles import Profile, load_profile
-from rsrp_lava.hardware_profiles.loader import parse_yaml
+from rsrp_lava.hardware_profiles.loader import dump_yaml, is_profile_file, parse_yaml, read_profile
 from rsrp_lava.kernels.rewards import REWARDS
 from rsrp_lava.learning.hedonistic import Hedonistic
 from rsrp_lava.learning.optimizers import OPTIMIZERS
@@ -31,9 +31,23 @@ from rsrp_lava.learning.transforms import SCALED_BY_REWARD, TRANSFORMS
 from rsrp_lava.mapping.release import ReleaseDraw
 from rsrp_lava.network import LayeredNetwork, LayeredOptions, Network, NetworkOptions
 from rsrp_lava.rules import WEIGHT_RULES, Problem, WeightRule
-from rsrp_lava.tasks import ClassifyTask, EnvironmentOptions, EpisodeTask, GymTask, Task, get_compiled_task, get_task, recipe
+from rsrp_lava.tasks import (
+    ClassifyTask,
+    EnvironmentOptions,
+    EpisodeTask,
+    GymTask,
+    Task,
+    consent,
+    get_compiled_task,
+    get_task,
+    is_classified,
+    recipe,
+)
 from rsrp_lava.tasks.data import DatasetOptions, is_own, load_data, pinned, refuse_unused, whole_name
+from rsrp_lava.tasks.environment import WrapperOptions
 from rsrp_lava.tasks.pictures import picture_episodes
+from rsrp_lava.tasks.plain import digest
+from rsrp_lava.useless import OF_CLASSIFIERS, refuse_given, useless
 
 #: Rules by name, with the line `rsrp-lava rules` prints.
 RULES = {
@@ -54,8 +68,6 @@ ENGINES = {
 
 #: Fields that do not change what is computed, only how much of it or how fast; they may differ when a run is resumed.
 _NOT_IN_FINGERPRINT = ("generations", "max_env_steps", "engine", "lava_target", "evaluate_every", "histograms_at", "data")
-#: Fields of tasks that classify; others have them at their defaults, and not in their fingerprint.
-_OF_CLASSIFIERS = ("layers", "reward", "batch", "data_sampling", "data", "dataset")
 #: What a rule that keeps weights has of an experiment's settings, besides those it names itself (`WeightRule.settings`).
 _OF_WEIGHT_RULES = (
     "task",
@@ -81,6 +93,23 @@ _YOUNGER: dict[tuple[str, ...], Any] = {
 }
 
 
+#: Sections of settings.
+SECTIONS: dict[str, type[BaseModel]] = {
+    "network": NetworkOptions,
+    "layers": LayeredOptions,
+    "environment": EnvironmentOptions,
+    "dataset": DatasetOptions,
+}
+#: What each may hold, in messages.
+_EXAMPLES = {
+    "LayeredOptions": "hidden: [64]",
+    "EnvironmentOptions": "max_steps: 500",
+    "DatasetOptions": "resize: 32x32",
+    "WrapperOptions": "name: FlattenObservation",
+}
+
+_MOST_LEARNING_RATE = 1e9
+
 #: What is given to `train` instead of being a setting.
 _GIVEN_TO_TRAIN = ("threads", "workers", "until", "max_time", "tensorboard", "out", "resume")
 #: In place of pydantic's words for a mistake, by its type.
@@ -89,7 +118,6 @@ _WORDS = {
     "int_from_float": "must be a whole number in digits, such as 16",
     "int_type": "must be a whole number in digits, such as 16",
     "float_parsing": "must be a number",
-    "model_type": "must hold settings, such as {n_neurons: 256}",
 }
 
 
@@ -188,8 +216,8 @@ class _Fields(BaseModel):
             return [part for part in value.split(",") if part.strip()]
         return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
-    @model_validator(mode="after")
-    def _check(self) -> _Fields:
+    def _check(self, *, task_too: bool) -> None:
+        """`ValueError` for settings that do not go together; with `task_too` also those that only the task can tell of."""
         for what, name, known in (
             ("rule", self.rule, RULES),
             ("engine", self.engine, ENGINES),
@@ -199,7 +227,8 @@ class _Fields(BaseModel):
         ):
             if name not in known:
                 raise ValueError(unknown_name(what, name, known))
-        self._check_kind()
+        if task_too:
+            self._check_kind()
         if self.lava_target != "simulation" and self.engine != "lava":
             raise ValueError(
                 f"lava_target: {self.lava_target} is for engine lava, not {self.engine}; "
@@ -207,6 +236,8 @@ class _Fields(BaseModel):
             )
         if isinstance(self.learning_rate, float) and self.learning_rate <= 0:
             raise ValueError(f"learning_rate: {self.learning_rate:g} must be above 0, or auto")
+        if isinstance(self.learning_rate, float) and self.learning_rate > _MOST_LEARNING_RATE:
+            raise ValueError(f"learning_rate: {self.learning_rate:g} must be at most {_MOST_LEARNING_RATE:g}")
         bits, storage = self.comparator_bits, self.hardware.learning_storage
         if storage.p_bits is not None and storage.p_bits > bits:
             raise ValueError(
@@ -224,7 +255,6 @@ class _Fields(BaseModel):
                 f"epsilon: {self.epsilon:g} rounds to 0 in a comparator of p_bits = {bits}, whose step is {2.0**-bits:g}; "
                 f"raise epsilon to at least {2.0 ** -(bits + 1):g}, or p_bits (up to 32)"
             )
-        return self
 
     def _check_kind(self) -> None:
         """Settings that the kind of task has no use for are refused, not ignored."""
@@ -262,7 +292,7 @@ class _Fields(BaseModel):
                 raise ValueError(f"release: {self.task} is classified with ideal random bits; leave scope and generator out")
             LayeredNetwork(self.layers, task.shape, task.n_outputs)  # refuses pictures too small for the convolutions
             return
-        for name in _OF_CLASSIFIERS:
+        for name in OF_CLASSIFIERS:
             if getattr(self, name) != _Fields.model_fields[name].default:
                 raise ValueError(f"{name}: is for tasks that classify images; {self.task} has episodes, leave {name} out")
         if self.engine == "lava":
@@ -309,13 +339,18 @@ class _Fields(BaseModel):
         """The class of a rule that keeps weights; None for rules of release probabilities."""
         return WEIGHT_RULES.get(self.rule)
 
-    @functools.cached_property  # a file that is edited meanwhile does not change a running experiment
+    @property
     def hardware(self) -> Profile:
         """The profile, with its overrides."""
         return load_profile(self.profile, self.profile_overrides)
 
+    @property
+    def named_code(self) -> list[str]:
+        """The code of others that the settings name (`tasks.consent`)."""
+        return consent.named(self.task, self.environment)
+
     def build_task(self) -> Task:
-        """The task, with the options of its environment."""
+        """The task, with the options of its environment. `ExperimentError` if that runs code which only a file names."""
         return get_task(self.task, self.environment, self.dataset)
 
     def compiled_task(self, what: str) -> EpisodeTask:
@@ -338,41 +373,79 @@ class Experiment(_Fields):
     Raises `ExperimentError` that names the field, the value and the limit.
     """
 
+    #: The file that names the settings; None: Python code or the command line does.
+    _source: str | None = PrivateAttr(None)
+    #: What a run folder keeps beside the settings: `profile` (what a profile that is a file says) and `sittings`.
+    _record: dict[str, Any] = PrivateAttr(default_factory=dict)
+
     def __init__(self, **settings: Any) -> None:
-        task, rule, layers = settings.get("task", "cartpole"), settings.get("rule", "rsrp"), settings.get("layers")
-        layers = layers if isinstance(layers, Mapping) else {}
-        spiking = layers.get("neurons") == "lif"
-        keeps_weights = isinstance(rule, str) and rule in WEIGHT_RULES
-        options = _environment_or_usual(settings.get("environment"))
-        dataset = _own_dataset(task, settings.get("dataset"))
-        if dataset is not None:
-            task = whole_name(task)
-            settings = {**settings, "task": task, "dataset": dataset}
-        named = task if dataset is None else dataset.recipe
-        start = recipe(named, spiking, rule if keeps_weights else None, options) if isinstance(task, str) else {}
-        if isinstance(rule, str) and rule in _OPTIONS:
-            settings["rule_options"] = _whole_options(rule, start, settings)
-        for section in ("layers", "network", "environment"):
-            given, known = settings.get(section), start.get(section)
-            if isinstance(given, Mapping) and isinstance(known, Mapping) and (section != "layers" or spiking):
-                settings = {**settings, section: {**known, **given}}
-        whole = {**start, **settings}
+        consent.give(consent.named(settings.get("task"), settings.get("environment")))
+        self._fill(settings, given=settings)
+
+    @classmethod
+    def _made(cls, settings: Mapping[str, Any], source: str | None, record: Mapping[str, Any], **how: Any) -> Experiment:
+        experiment = cls.__new__(cls)
+        experiment._fill(settings, source, record, **how)
+        return experiment
+
+    def _fill(
+        self,
+        settings: Mapping[str, Any],
+        source: str | None = None,
+        record: Mapping[str, Any] | None = None,
+        *,
+        given: Mapping[str, Any] | None = None,
+        recorded: bool = False,
+    ) -> None:
+        """Fill in what is not given, and check all. `given`: by whoever runs this program, who is told of what is of no use.
+        `recorded`: fill in defaults only, and make no environment."""
+        if source is not None and not recorded:
+            consent.require(consent.named(settings.get("task", "cartpole"), settings.get("environment")), source)
+        whole = _with_options(settings) if recorded else _with_recipe(settings)
         if isinstance(whole.get("population"), str):
             whole["population"] = automatic_population(whole["population"])
+        self._set(whole, source, record)
+        if given is not None:
+            self.refuse_given(given)
+        later = recorded and self.task.startswith("gym:")
+        self._checked(task_too=not later)
+        limit = None if later else self._assumed_limit()
+        if limit is not None:
+            logging.getLogger(__name__).warning(
+                "%s: its episodes have no time limit; they end after %s steps (recorded as environment.max_steps; "
+                "--max-steps gives another limit)",
+                self.task,
+                f"{limit:,}",
+            )
+            environment = self.environment.model_copy(update={"max_steps": limit})
+            self._set({**whole, "environment": environment}, source, record)
+
+    def _set(self, whole: Mapping[str, Any], source: str | None, record: Mapping[str, Any] | None) -> None:
         try:
             super().__init__(**whole)
-            limit = self._assumed_limit()
-            if limit is not None:
-                logging.getLogger(__name__).warning(
-                    "%s: its episodes have no time limit; they end after %s steps (recorded as environment.max_steps; "
-                    "--max-steps gives another limit)",
-                    self.task,
-                    f"{limit:,}",
-                )
-                environment = self.environment.model_copy(update={"max_steps": limit})
-                super().__init__(**{**whole, "environment": environment})
         except ValidationError as error:
             raise ExperimentError(_explain(error)) from None
+        self._source, self._record = source, dict(record or {})
+        if is_profile_file(self.profile) and "profile" not in self._record:
+            self._record["profile"] = read_profile(self.profile)
+
+    def _checked(self, *, task_too: bool) -> None:
+        try:
+            self._check(task_too=task_too)
+        except ValueError as error:
+            raise ExperimentError(str(error)) from None
+
+    def refuse_given(self, given: Mapping[str, Any]) -> None:
+        """`ExperimentError` for what was given and means nothing for the task, the rule or the engine."""
+        if given.keys() >= type(self).model_fields.keys():  # all of a model, from `model_dump`, is nobody's choice
+            return
+        chosen = {name: value for name, value in given.items() if not _is_whole(name, value)}
+        refuse_given(chosen, useless(self, of_use(self.rule)))
+
+    def check(self) -> None:
+        """Check what was left out when a run folder was opened: `ExperimentError` of settings that the task cannot be
+        learned with, or that name code nobody has let run."""
+        self._checked(task_too=True)
 
     def _assumed_limit(self) -> int | None:
         """The steps that end an episode where neither the environment nor a setting says so; None: something does."""
@@ -382,36 +455,136 @@ class Experiment(_Fields):
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
-    @classmethod
-    def from_yaml(cls, path: str | Path, **overrides: Any) -> Experiment:
-        """Read a YAML file (safe-loaded: it cannot construct objects); keyword arguments win over it."""
-        return cls(**{**read_yaml(path), **overrides})
+    def __eq__(self, other: object) -> bool:
+        """Of all settings; where they come from does not count."""
+        return isinstance(other, Experiment) and self.model_dump() == other.model_dump()
+
+    @functools.cached_property  # a file that is edited meanwhile does not change a running experiment
+    def hardware(self) -> Profile:
+        """The profile, with its overrides."""
+        return self.hardware_with({})
+
+    def hardware_with(self, overrides: Mapping[str, Any] | None) -> Profile:
+        """The profile, with its overrides and further ones."""
+        return load_profile(self.profile, {**self.profile_overrides, **(overrides or {})}, self._record.get("profile"))
+
+    def build_task(self) -> Task:
+        """The task, with the options of its environment. `ExperimentError` if that runs code which only a file names."""
+        if self._source is not None:
+            consent.require(self.named_code, self._source)
+        return super().build_task()
 
     @classmethod
-    def recorded(cls, settings: Mapping[str, Any]) -> Experiment:
-        """The experiment of a run folder: what it does not say is the default, whatever the recipe has become."""
-        whole = dict(settings)
+    def from_yaml(cls, path: str | Path, *, trust: bool = False, **overrides: Any) -> Experiment:
+        """Read a YAML file (safe-loaded: it cannot construct objects); keyword arguments win over it, also within a section.
+
+        `trust`: code that only the file names may run: modules of environments and wrappers (docs/runs.md).
+        """
+        return cls._from_file(path, overrides, trust)
+
+    @classmethod
+    def _from_file(cls, path: str | Path, given: Mapping[str, Any], trust: bool) -> Experiment:
+        settings, record = split_record(read_yaml(path))
+        if "profile" in given:
+            record.pop("profile", None)
+        consent.give(consent.named(given.get("task"), given.get("environment")))
+        whole = merged(settings, given)
+        if trust:
+            consent.give(consent.named(whole.get("task"), whole.get("environment")))
+        kept = {name: value for name, value in record.items() if name == "profile"}  # the rest is of another run
+        return cls._made(whole, str(path), kept, given=given)
+
+    @classmethod
+    def recorded(cls, settings: Mapping[str, Any], source: str | None = None) -> Experiment:
+        """The experiment of a run folder, whose file is `source`: what it does not say is the default, whatever the recipe
+        has become. No environment is made and no module imported: that is done where it is played."""
+        whole, record = split_record(settings)
         if whole.get("task") == "digits":  # older runs could name a folder, which decided nothing
             whole.pop("data", None)
         for section, usual in (("network", NetworkOptions()), ("environment", EnvironmentOptions())):
             if isinstance(whole.get(section, {}), Mapping):
                 whole[section] = {**usual.model_dump(), **whole.get(section, {})}
-        return cls(**{"max_env_steps": None, **whole})
+        return cls._made({"max_env_steps": None, **whole}, source or "a run folder", record, recorded=True)
+
+    def trusted(self) -> Experiment:
+        """The same, after the code that it names was let run in this process (`--trust`)."""
+        consent.give(self.named_code)
+        return self
 
     def to_yaml(self) -> str:
-        """All settings as YAML; `from_yaml` reads it back equal."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+        """All settings that mean something for the task, as YAML; `from_yaml` reads it back equal."""
+        return dump_yaml(self._settings())
+
+    def to_record(self, now: str) -> str:
+        """What a run folder keeps: the settings, and in `record` what they do not say: the profile, if it is a file; the
+        learning rate that `auto` is; when, with what and on what machine it was trained, a line each time.
+
+        `now`: date and time. Read back by `recorded`.
+        """
+        sitting = {"date": now, **_versions()}
+        record = {**self._record, "sittings": [*self._record.get("sittings", ()), sitting]}
+        record["learning_rate"] = self.resolved_learning_rate
+        return dump_yaml({**self._settings(), "record": record})
+
+    def _settings(self) -> dict[str, Any]:
+        settings, usual = self.model_dump(), _USUAL
+        for path in useless(self, of_use(self.rule)):
+            section, _, name = path.rpartition(".")
+            inside, of_usual = (settings.get(section, {}), usual[section]) if section else (settings, usual)
+            if name in inside and inside[name] == of_usual[name]:
+                del inside[name]
+        return {name: value for name, value in settings.items() if value != {} or usual[name] == {}}
 
     def replace(self, **changes: Any) -> Experiment:
-        """A copy with some settings changed; of another task, one's own data are read anew."""
-        known = self.model_dump()
+        """A copy with some settings changed, also within a section; of another task, one's own data are read anew."""
+        new = consent.named(changes.get("task", self.task), changes.get("environment"))
+        consent.give(set(new) - set(self.named_code))  # the rest is not the caller's choice
+        return self._replaced(changes)
+
+    def resumed(self, config: str | Path | None, given: Mapping[str, Any], *, trust: bool = False) -> Experiment:
+        """As a run of this experiment goes on: with the settings of a YAML file, and those given, which win.
+
+        Mappings are joined, so that what is given again changes nothing. `trust`: as in `from_yaml`, also of its own.
+        """
+        new = consent.named(given.get("task", self.task), given.get("environment"))
+        consent.give(set(new) - set(self.named_code))
+        changes = dict(given) if config is None else merged(split_record(read_yaml(config))[0], given)
+        if trust:
+            consent.give([*self.named_code, *consent.named(changes.get("task", self.task), changes.get("environment"))])
+        experiment = self._replaced(_joined(self.model_dump(), changes), None if config is None else str(config))
+        experiment.refuse_given(given)
+        return experiment
+
+    def _replaced(self, changes: Mapping[str, Any], source: str | None = None) -> Experiment:
+        known, record = self.model_dump(), dict(self._record)
         if changes.get("task", self.task) != self.task:
             known["dataset"]["content"] = None
-        return Experiment(**{**known, **changes})
+        if changes.get("profile", self.profile) != self.profile:
+            record.pop("profile", None)
+        return Experiment._made(merged(known, changes), source or self._source, record)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of every setting that decides the release probabilities; length of training and engine do not."""
+        return self._fingerprint()
+
+    @property
+    def family(self) -> str:
+        """The fingerprint without the seed: equal of runs that differ in nothing else."""
+        return self._fingerprint(seed=0)
+
+    @property
+    def goes_on_from(self) -> frozenset[str]:
+        """Fingerprints of experiments whose unfinished runs are unfinished runs of this one.
+
+        While no environment fails, `worst_rank` decides nothing; a run that was to end at the first failure has had none.
+        """
+        found = {self.fingerprint}
+        if self.environment.on_error == "worst_rank":
+            found.add(self._fingerprint(environment=self.environment.model_copy(update={"on_error": "fail"})))
+        return frozenset(found)
+
+    def _fingerprint(self, seed: int | None = None, environment: EnvironmentOptions | None = None) -> str:
         settings = {name: value for name, value in self.model_dump().items() if name not in _NOT_IN_FINGERPRINT}
         for path, before in _YOUNGER.items():
             section = settings if len(path) == 1 else settings[path[0]]
@@ -421,12 +594,13 @@ class Experiment(_Fields):
             settings["task"] = self.dataset.content.sha256
         del settings["dataset"]
         if not self.classifies:
-            settings = {name: value for name, value in settings.items() if name not in _OF_CLASSIFIERS}
-        settings["environment"] = self.environment.deciding
+            settings = {name: value for name, value in settings.items() if name not in OF_CLASSIFIERS}
+        settings["seed"] = self.seed if seed is None else seed
+        settings["environment"] = (environment or self.environment).deciding
         if not settings["environment"]:
             del settings["environment"]
         settings["profile"] = self.hardware.digest  # what the profile says, not what it is called
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return digest(settings)
 
     def finished(self, generation: int, env_steps: int) -> bool:
         """Whether training is over after so many generations and environment steps."""
@@ -445,8 +619,12 @@ class Experiment(_Fields):
         """The settings in which two experiments differ, as text: 'population 256 → 128, …'."""
         mine, theirs = _flat(self.model_dump()), _flat(other.model_dump())
         unused = (*_NOT_IN_FINGERPRINT, *(("task",) if self.dataset.content and other.dataset.content else ()))
-        changed = [name for name in mine if mine[name] != theirs.get(name) and name not in unused]
-        return ", ".join(f"{name} {mine[name]} → {theirs.get(name)}" for name in changed)
+        changed = [
+            name
+            for name in {**mine, **theirs}
+            if name not in unused and repr(mine.get(name, _UNSET)) != repr(theirs.get(name, _UNSET))
+        ]
+        return ", ".join(f"{name} {_shown(mine.get(name, _UNSET))} → {_shown(theirs.get(name, _UNSET))}" for name in changed)
 
     @property
     def title(self) -> str:
@@ -477,7 +655,7 @@ class Experiment(_Fields):
     @property
     def classifies(self) -> bool:
         """Whether the task is to tell images apart; what an evaluation returns is then the accuracy on test images."""
-        return isinstance(self.build_task(), ClassifyTask)
+        return is_classified(self.task)
 
     def refuse_unused(self) -> None:
         """`ExperimentError` for settings that would decide nothing in a new run; older runs that have them stay readable."""
@@ -641,6 +819,87 @@ def _numbered(labels: Sequence[str], place: int) -> str:
     """Equal ones get a number."""
     label = labels[place] or "the same settings"
     return f"{label} ({list(labels[: place + 1]).count(labels[place])})" if list(labels).count(labels[place]) > 1 else label
+_USUAL = {name: field.get_default(call_default_factory=True) for name, field in _Fields.model_fields.items()}
+_USUAL = {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in _USUAL.items()}
+
+
+def _is_whole(name: str, value: Any) -> bool:
+    """Whether a section was given with all its settings."""
+    return name in SECTIONS and isinstance(value, Mapping) and value.keys() >= SECTIONS[name].model_fields.keys()
+
+
+def _versions() -> dict[str, str]:
+    """Of this program, of what computes, and of the machine."""
+    import numba
+
+    from rsrp_lava import __version__
+
+    return {
+        "rsrp_lava": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "machine": platform.platform(),
+    }
+
+
+def _with_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings, with options of the rule that are younger than they at their defaults."""
+    rule = settings.get("rule", "rsrp")
+    known = isinstance(rule, str) and rule in _OPTIONS
+    return {**settings, "rule_options": _whole_options(rule, {}, settings)} if known else dict(settings)
+
+
+def _with_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, and what the task's recipe says of those that are not given."""
+    task, rule, layers = settings.get("task", "cartpole"), settings.get("rule", "rsrp"), settings.get("layers")
+    layers = layers if isinstance(layers, Mapping) else {}
+    spiking = layers.get("neurons") == "lif"
+    keeps_weights = isinstance(rule, str) and rule in WEIGHT_RULES
+    options = _environment_or_usual(settings.get("environment"))
+    settings, dataset = dict(settings), _own_dataset(task, settings.get("dataset"))
+    if dataset is not None:
+        task = whole_name(task)
+        settings |= {"task": task, "dataset": dataset}
+    named = task if dataset is None else dataset.recipe
+    start = recipe(named, spiking, rule if keeps_weights else None, options) if isinstance(task, str) else {}
+    if isinstance(rule, str) and rule in _OPTIONS:
+        settings["rule_options"] = _whole_options(rule, start, settings)
+    for section in ("layers", "network", "environment"):
+        given, known = settings.get(section), start.get(section)
+        if isinstance(given, Mapping) and isinstance(known, Mapping) and (section != "layers" or spiking):
+            settings[section] = {**known, **given}
+    return {**start, **settings}
+
+
+def merged(below: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over others; of a section that both have, the settings in it. `ExperimentError` of one that has none."""
+    whole = {**below, **given}
+    for section, model in SECTIONS.items():
+        if isinstance(given.get(section), Mapping) and section in below:
+            if not isinstance(below[section], Mapping):
+                raise ExperimentError(f"{section}: {_shown(below[section])} — {_must_hold(model)}")
+            whole[section] = {**below[section], **given[section]}
+    return whole
+
+
+def _joined(known: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes; a mapping with all that was known of it."""
+    return {
+        name: {**known[name], **_joined(known[name], value)}
+        if isinstance(value, Mapping) and isinstance(known.get(name), Mapping)
+        else value
+        for name, value in changes.items()
+    }
+
+
+def split_record(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a file, and what a run folder keeps beside them ({} of other files)."""
+    whole = dict(settings)
+    record = whole.pop("record", {})
+    if not isinstance(record, Mapping) or not isinstance(record.get("profile", {}), Mapping):
+        raise ExperimentError(f"record: {_shown(record)} — is written by the program; leave it out, or as it was")
+    return whole, dict(record)
 
 
 def _environment_or_usual(given: Any) -> EnvironmentOptions:
@@ -709,6 +968,18 @@ def _own_dataset(task: Any, given: Any) -> DatasetOptions | None:
     return pinned(whole_name(task), options)
 
 
+_UNSET = object()
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, of which it is to be a small part."""
+    return "not set" if value is _UNSET else value[:200] if isinstance(value, str) else reprlib.repr(value)
+
+
+def _must_hold(model: type[BaseModel]) -> str:
+    return f"must hold settings, such as {{{_EXAMPLES.get(model.__name__, 'n_neurons: 256')}}}"
+
+
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in settings.items():
@@ -720,14 +991,19 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 LARGEST_SETTINGS = 2**22
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Settings from a YAML file, as a mapping; `ExperimentError` says what is wrong with the file."""
+def read_yaml(path: str | Path, *, run: bool = False) -> dict[str, Any]:
+    """Settings from a YAML file, as a mapping; `ExperimentError` says what is wrong with the file.
+
+    `run`: of a run folder. Those without a `record` are of an older program, which wrote numbers as YAML 1.1 has them.
+    """
     try:
         text = read_file(path, LARGEST_SETTINGS).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: cannot be read ({_reason(error)}); give the path of a YAML text file") from None
     try:
         settings = parse_yaml(text)
+        if run and isinstance(settings, dict) and "record" not in settings:
+            settings = parse_yaml(text, old=True)
     except yaml.constructor.ConstructorError as error:
         raise ExperimentError(
             f"{path}: {error.problem} — only plain values are allowed, a file cannot construct objects{_place(error)}"
@@ -765,13 +1041,7 @@ def _explain_one(mistake: Mapping[str, Any], model: type[BaseModel], prefix: str
     location = [str(part) for part in mistake["loc"] if part not in ("float", "int", "literal['auto']", "constrained-int")]
     path = prefix + ".".join(location)
     if mistake["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {
-            "network": NetworkOptions,
-            "layers": LayeredOptions,
-            "environment": EnvironmentOptions,
-            "dataset": DatasetOptions,
-        }
-        model = models.get(location[0], model) if len(location) > 1 else model
+        model = SECTIONS.get(location[0], model) if len(location) > 1 else model
         known = {name: prefix + ".".join([*location[:-1], name]) for name in model.model_fields}
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{known[close[0]]}'?" if close else f"known: {', '.join(known.values())}"
@@ -782,7 +1052,16 @@ def _explain_one(mistake: Mapping[str, Any], model: type[BaseModel], prefix: str
         return "", str(mistake["ctx"]["error"])
     value = mistake["input"]
     shown = value if isinstance(value, str) else reprlib.repr(value)  # an option's value arrives as text
-    words = _WORDS.get(mistake["type"], mistake["msg"][0].lower() + mistake["msg"][1:])
-    if location[:2] == ["environment", "wrappers"] and mistake["type"] == "model_type":
-        words = "must be a name, or hold settings, such as {name: FlattenObservation}"
-    return f"{path}: {shown[:200]} — ", words
+    if path == "task" and value is not None and not isinstance(value, int | float | list | dict):
+        name = type(value).__name__
+        return "task: ", (
+            f"{shown[:80]} is of type {name}, and a task is given by its name; of an environment of your own: "
+            f"gymnasium.register('My-v0', {name}), and task='gym:My-v0' (or gym:MODULE:My-v0 of a module that registers it)"
+        )
+    if mistake["type"] == "model_type":
+        return f"{path}: {shown[:200]} — ", _must_hold(_model_at(location, model))
+    return f"{path}: {shown[:200]} — ", _WORDS.get(mistake["type"], mistake["msg"][0].lower() + mistake["msg"][1:])
+
+
+def _model_at(location: list[str], model: type[BaseModel]) -> type[BaseModel]:
+    return WrapperOptions if location[:2] == ["environment", "wrappers"] else SECTIONS.get(location[0], model)

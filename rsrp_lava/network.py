@@ -20,6 +20,11 @@ from rsrp_lava.errors import refuse_bool
 ReleaseProbabilities = dict[str, np.ndarray]
 
 
+#: Sizes of the constants below, which are far from what a network has.
+_LEAST, _MOST = 1e-9, 1e9
+_MOST_SUBSTEPS = 10**6
+
+
 class NetworkOptions(BaseModel):
     """Size and constants of the recurrent spiking network; times in milliseconds, potentials in units of the threshold."""
 
@@ -44,8 +49,21 @@ class NetworkOptions(BaseModel):
 
     _no_bool = field_validator("*", mode="before")(refuse_bool)
 
+    @field_validator("*")
+    @classmethod
+    def _computable(cls, value: Any, info: Any) -> Any:
+        """Products of these constants are float32, in which numbers far beyond these limits become 0 or infinite."""
+        if isinstance(value, float) and value != 0 and not _LEAST <= abs(value) <= _MOST:
+            raise ValueError(f"network.{info.field_name}: {value:g} must have a size from {_LEAST:g} to {_MOST:g}")
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> NetworkOptions:
+        if self.sim_time_ms / self.dt_ms > _MOST_SUBSTEPS:
+            raise ValueError(
+                f"network.dt_ms: steps of {self.dt_ms:g} ms in sim_time_ms = {self.sim_time_ms:g} are "
+                f"{self.sim_time_ms / self.dt_ms:,.0f} an environment step, limit {_MOST_SUBSTEPS:,}; give a larger dt_ms"
+            )
         if self.v_reset >= self.v_threshold:
             raise ValueError(
                 f"network.v_reset: {self.v_reset:g} must be below v_threshold = {self.v_threshold:g}, "

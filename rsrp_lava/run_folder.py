@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _nothing_learned(path: Path, experiment: Experiment, start: Checkpoint) -> b
     try:
         if (path / CONFIG).exists() and RunFolder.open(path).experiment.fingerprint != experiment.fingerprint:
             return False
-        return read_checkpoint(path / CHECKPOINT, experiment.fingerprint, [Layout.of(start.arrays)]).generation == 0
+        return read_checkpoint(path / CHECKPOINT, {experiment.fingerprint}, [Layout.of(start.arrays)]).generation == 0
     except RunFolderError:
         return False
 
@@ -104,6 +105,10 @@ def _lock_soon(lock: int) -> None:
         time.sleep(0.005)
 
 
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
 class RunFolder:
     """One run's folder. `create` makes it, `open` finds an existing one; both leave other runs' files alone.
 
@@ -135,7 +140,7 @@ class RunFolder:
             folder._remove_left_over()
             (path / METRICS).unlink(missing_ok=True)
             replace_file(path / CHECKPOINT, to_bytes(start))
-            replace_file(path / CONFIG, experiment.to_yaml().encode())
+            replace_file(path / CONFIG, experiment.to_record(_now()).encode())
         except OSError as error:
             folder.take_back()
             raise RunFolderError(
@@ -156,13 +161,13 @@ class RunFolder:
             if not config.is_file():
                 problem = f"holds no run (no {CONFIG})" if path.is_dir() else "no such folder"
                 raise RunFolderError(f"{path}: {problem}; {way_out}")
-            settings = read_yaml(config)
+            settings = read_yaml(config, run=True)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read ({reason(error)}); {way_out}") from None
         except ExperimentError as error:
             raise RunFolderError(str(error)) from None
         try:
-            return cls(path, Experiment.recorded(settings))
+            return cls(path, Experiment.recorded(settings, str(config)))
         except ExperimentError as error:
             raise RunFolderError(f"{config}: {error}") from None
 
@@ -217,7 +222,7 @@ class RunFolder:
     def save_experiment(self, experiment: Experiment) -> None:
         """Record a changed number of generations or engine."""
         with self.writing(CONFIG) as path:
-            replace_file(path, experiment.to_yaml().encode())
+            replace_file(path, experiment.to_record(_now()).encode())
         self.experiment = experiment
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -227,7 +232,7 @@ class RunFolder:
 
     def load_checkpoint(self, layouts: Sequence[Layout] = ()) -> Checkpoint:
         """Read and verify the checkpoint: see `checkpoint.read_checkpoint`."""
-        return read_checkpoint(self.path / CHECKPOINT, self.experiment.fingerprint, layouts)
+        return read_checkpoint(self.path / CHECKPOINT, self.experiment.goes_on_from, layouts)
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one generation's record, a line of JSON; flushed to disk, so that no checkpoint counts a line that is not."""

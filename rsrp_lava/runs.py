@@ -63,15 +63,44 @@ class Run:
         return self.state.normaliser
 
 
-def load_run(path: str | Path) -> Run:
-    """Read a run's last checkpoint; its metrics when they are asked for. Raises `RunFolderError` or `CheckpointError`."""
+def load_run(path: str | Path, *, trust: bool = False) -> Run:
+    """Read a run's last checkpoint; its metrics when they are asked for. Raises `RunFolderError` or `CheckpointError`.
+
+    Nothing that the folder names is run. `trust`: code that it names (modules of environments and wrappers) may be;
+    without it that raises `ExperimentError` (docs/runs.md).
+    """
     folder = RunFolder.open(path)
+    if trust:
+        folder.experiment.trusted()
     return Run(folder.path, folder.experiment, read_state(folder))
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a run has written while it learned: all that is drawn of it. To read it makes no environment."""
+
+    path: Path
+    experiment: Experiment
+    generation: int  #: generations finished
+    metrics: list[Record] = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Records:
+        """From a run's folder. Raises `RunFolderError` or `CheckpointError`."""
+        folder = RunFolder.open(path)
+        generation = folder.load_checkpoint().generation
+        metrics = [record for record in folder.read_metrics(generation) if record["generation"] <= generation]
+        return cls(folder.path, folder.experiment, generation, metrics)
 
 
 @interrupts_wait_for_compiling()
 def evaluate(
-    run: Run | str | Path, *, episodes: int | None = None, seed: int | None = None, threads: int | None = None
+    run: Run | str | Path,
+    *,
+    episodes: int | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Play deterministic episodes with a trained network, θ = [ρ > ½]; of a classifier, the accuracy on test images.
 
@@ -82,13 +111,14 @@ def evaluate(
     run : a run or its folder
     episodes : how many (test images: the first so many, all at most); by default as many as in training
     seed : of the starts; by default the run's own, which repeats its last evaluation exactly
+    trust : code that only the folder names may run (`load_run`)
 
     Returns
     -------
     dict: task, seed, episodes, mean_return, std_return, min_return, max_return, run, and of what was learned the digest, as
     in the summary of training (release_sha256)
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    run = run if isinstance(run, Run) else load_run(run, trust=trust)
     episodes = run.experiment.evaluation_episodes if episodes is None else episodes
     seed = run.experiment.seed if seed is None else seed
     if not 1 <= episodes <= 2**20:
@@ -144,9 +174,8 @@ def map_run(
     the mapped network; `record()` gives it as JSON values. Raises `MappingError` if a constant has no code on the chip.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    if profile is None:
-        profile, overrides = run.experiment.profile, {**run.experiment.profile_overrides, **(overrides or {})}
-    quantised = quantise(run.experiment.spiking_network("map"), load_profile(profile, overrides))
+    chosen = run.experiment.hardware_with(overrides) if profile is None else load_profile(profile, overrides)
+    quantised = quantise(run.experiment.spiking_network("map"), chosen)
     return check(quantised, run.probabilities, strict=strict)
 
 
@@ -172,14 +201,14 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png", labels: Seq
     output = Path(output)
     if output.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise RunFolderError(f"{output}: pictures are written as .png, .pdf or .svg; choose another name (-o)")
-    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    loaded = [run if isinstance(run, Run) else Records.read(run) for run in runs]
     if not loaded:
         raise RunFolderError("plot: no runs given; name one or more run folders")
-    groups: dict[str, dict[int, Run]] = {}
+    groups: dict[str, dict[int, Run | Records]] = {}
     for run in loaded:
         if not any(record.get("evaluation_return") is not None for record in run.metrics):
             raise RunFolderError(f"{run.path}: has no finished generation to draw yet; let it train first")
-        seeds = groups.setdefault(run.experiment.replace(seed=0).fingerprint, {})
+        seeds = groups.setdefault(run.experiment.family, {})
         seed = run.experiment.seed
         # Runs of one seed are the same run as far as they go.
         seeds[seed] = max(seeds.get(seed, run), run, key=lambda run: run.generation)
@@ -200,7 +229,7 @@ def plot(*runs: Run | str | Path, output: str | Path = "curves.png", labels: Seq
     return output
 
 
-def _baselines(runs: list[Run]) -> Mapping[str, Mapping[str, float]]:
+def _baselines(runs: list[Run | Records]) -> Mapping[str, Mapping[str, float]]:
     """What is earned without learning, of the first run that has measured it; nothing for runs of several environments."""
     played = [(run.experiment.task, run.experiment.environment) for run in runs]
     if any(other != played[0] for other in played):
@@ -208,7 +237,7 @@ def _baselines(runs: list[Run]) -> Mapping[str, Mapping[str, float]]:
     return next((run.metrics[0]["baselines"] for run in runs if "baselines" in run.metrics[0]), {})
 
 
-def _curve(label: str, runs: list[Run]) -> Curve:
+def _curve(label: str, runs: list[Run | Records]) -> Curve:
     """Of runs that differ only in their seed; the label says how many there are, and which ended early, and where."""
     longest = max((run.experiment for run in runs), key=lambda experiment: experiment.generations)
     whole = [run for run in runs if _is_whole(run, longest)]
@@ -229,15 +258,15 @@ def _curve(label: str, runs: list[Run]) -> Curve:
 _MOST_NAMED = 3
 
 
-def _evaluations(run: Run) -> list[Record]:
+def _evaluations(run: Run | Records) -> list[Record]:
     return [record for record in run.metrics if record.get("evaluation_return") is not None]
 
 
-def _values(run: Run, key: str) -> np.ndarray:
+def _values(run: Run | Records, key: str) -> np.ndarray:
     return np.array([record[key] for record in _evaluations(run)])
 
 
-def _is_whole(run: Run, longest: Experiment) -> bool:
+def _is_whole(run: Run | Records, longest: Experiment) -> bool:
     """Whether a run was trained as long as `longest` asks for, or until its goal (of which earlier versions say nothing)."""
     last = run.metrics[-1]
     return last.get("ended_by") == "until" or (
@@ -245,7 +274,7 @@ def _is_whole(run: Run, longest: Experiment) -> bool:
     )
 
 
-def _returns(runs: list[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _returns(runs: list[Run | Records]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Generations; evaluation returns and halves of the 95 % intervals of their means, shape (runs, generations)."""
     evaluated = [{record["generation"]: record for record in _evaluations(run)} for run in runs]
     generations = sorted(set().union(*evaluated))

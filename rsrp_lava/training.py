@@ -58,6 +58,7 @@ def train(
     workers: int | None = None,
     progress: Callable[[Record], None] | bool | None = None,
     tensorboard: bool = False,
+    trust: bool = False,
 ) -> Result:
     """Train a network from reward alone.
 
@@ -73,6 +74,7 @@ def train(
     workers : of engine ray; by default one each processor of the cluster, also of those that join later
     progress : called with every generation's record; True draws progress on the terminal
     tensorboard : also write scalars for TensorBoard, into RUN/tensorboard (needs the extra `tensorboard`)
+    trust : code that only a file named may run: of an experiment that was read from a run folder (`load_run`)
 
     Ctrl-C (SIGINT) and SIGTERM end training after the generation in flight, with everything saved; a second one at once.
     A signal that this process was started to ignore (nohup, a job in a script's background) stays ignored.
@@ -86,10 +88,18 @@ def train(
         raise ExperimentError(f"experiment: {experiment!r} is no Experiment; write train(Experiment(task='cartpole'), …)")
     if until is not None and math.isnan(until):
         raise ExperimentError("until: nan is no return that could be reached; give a number")
+    if trust:
+        experiment.trusted()
+    experiment.check()
     if resume is None:
         experiment.refuse_unused()
         if why := remembered(experiment.build_task()):
             raise ExperimentError(why)
+    if workers is not None and experiment.engine != "ray":
+        raise ExperimentError(
+            f"workers (--workers): {workers} is for engine ray, not {experiment.engine}; leave it out: threads (--threads) "
+            "says how many processors are used"
+        )
     limit = TimeLimit(None if max_time is None else to_seconds("max_time", max_time))
     if tensorboard:
         from rsrp_lava.reporting.tensorboard import Scalars, require_tensorboard
@@ -241,7 +251,7 @@ def _open_run(
 
 def _state_to_go_on_from(folder: RunFolder, experiment: Experiment) -> State | WeightState:
     """Where a run was left; `RunFolderError` if the experiment cannot go on from there."""
-    if folder.experiment.fingerprint != experiment.fingerprint:
+    if folder.experiment.fingerprint not in experiment.goes_on_from:
         changed = folder.experiment.differences(experiment)
         raise RunFolderError(f"{folder.path}: was started with other settings ({changed}); resume without changing them")
     state = read_state(folder)

@@ -8,7 +8,15 @@ if __name__ != "rsrp_lava.tasks":
 
 from rsrp_lava.tasks.base import ClassifyTask, EpisodeTask, GymTask, Task
 from rsrp_lava.tasks.environment import EnvironmentOptions
-from rsrp_lava.tasks.registry import get_compiled_task, get_task, recipe, task_names, task_summaries
+from rsrp_lava.tasks.registry import (
+    get_compiled_task,
+    get_task,
+    is_classified,
+    is_stepped,
+    recipe,
+    task_names,
+    task_summaries,
+)
 
 __all__ = [
     "ClassifyTask",
@@ -18,6 +26,8 @@ __all__ = [
     "Task",
     "get_compiled_task",
     "get_task",
+    "is_classified",
+    "is_stepped",
     "recipe",
     "task_names",
     "task_summaries",

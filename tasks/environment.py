@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsrp_lava.errors import ExperimentError, refuse_bool
+from rsrp_lava.tasks.plain import plain
 
 #: Options that disturb an episode (tasks/changes.py).
 DISTURBING = ("observation_noise", "body")
@@ -21,6 +22,11 @@ class WrapperOptions(BaseModel):
 
     name: str
     kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("kwargs")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return plain(value, "environment.wrappers.kwargs")
 
 
 class EnvironmentOptions(BaseModel):
@@ -57,10 +63,11 @@ class EnvironmentOptions(BaseModel):
     observation_noise: float = Field(
         0.0,
         ge=0,
+        le=1e9,
         allow_inf_nan=False,
         description="standard deviation of Gaussian noise on observations, in their units (test images: of a pixel's range)",
     )
-    body: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+    body: dict[str, Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False)]] = Field(
         default_factory=dict, description="factors of constants of the task's body, pole_length=2; repeatable"
     )
 
@@ -75,6 +82,11 @@ class EnvironmentOptions(BaseModel):
         return (
             [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list | tuple) else value
         )
+
+    @field_validator("kwargs")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return plain(value, "environment.kwargs")
 
     @field_validator("body")
     @classmethod

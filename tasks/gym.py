@@ -10,7 +10,7 @@ import difflib
 import functools
 import importlib
 import importlib.metadata
-import json
+import importlib.util
 import os
 import sys
 import traceback
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from rsrp_lava.errors import ExperimentError
+from rsrp_lava.tasks import consent
 from rsrp_lava.tasks.base import GymTask
 from rsrp_lava.tasks.environment import EnvironmentOptions, WrapperOptions
 
@@ -203,10 +204,10 @@ def make(id: str, options: EnvironmentOptions, **more: Any) -> Any:
 
     module, colon, name = id.rpartition(":")
     try:
-        if colon:  # as with `python -m`, a module in the current folder is found
-            if os.getcwd() not in sys.path and "" not in sys.path:
-                sys.path.append(os.getcwd())
-            importlib.import_module(module)
+        if colon:
+            _import(module, f"task {PREFIX}{id}")
+        if options.kwargs and not _is_gymnasiums(name):
+            consent.require([consent.arguments_of(name)], f"task {PREFIX}{id}")
         env = gymnasium.make(
             name, max_episode_steps=options.max_steps, disable_env_checker=True, **{**options.kwargs, **more}
         )
@@ -259,6 +260,21 @@ def _module_of(spec: Any) -> str | None:
     """The module that has an environment's class or function."""
     entry = getattr(spec, "entry_point", None)
     return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", None)
+def _import(module: str, source: str) -> Any:
+    """The module, which somebody has let run; as with `python -m`, one in the current folder is found."""
+    consent.require(consent.of_module(module), source)
+    top = module.partition(".")[0]
+    found = top in sys.modules or importlib.util.find_spec(top) is not None
+    if not found and os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    return importlib.import_module(module)
+
+
+def _is_gymnasiums(name: str) -> bool:
+    """Whether Gymnasium itself has the environment: what it does with arguments is known."""
+    import gymnasium
+
+    return str(getattr(gymnasium.registry.get(name), "entry_point", None)).startswith("gymnasium.")
 
 
 def _nearest(module: str, name: str) -> str:
@@ -330,12 +346,22 @@ def _wrapped(env: Any, wrapper: WrapperOptions) -> Any:
 
 
 def _wrapper(name: str) -> Any:
+    """The class of that name. Nothing is called to find it."""
+    import gymnasium
+
+    source = "environment.wrappers"
+    consent.require(consent.of_wrapper(name), source)
     module, _, attribute = name.rpartition(":")
-    found = getattr(importlib.import_module(module or "gymnasium.wrappers"), attribute, None)
+    found = getattr(_import(module or "gymnasium.wrappers", source), attribute, None)
     if found is None:
         raise ExperimentError(
-            f"environment.wrappers: {name} is not in {module or 'gymnasium.wrappers'}; give a name of gymnasium.wrappers, "
-            "or MODULE:CLASS"
+            f"{source}: {name} is not in {module or 'gymnasium.wrappers'}; give a name of "
+            "gymnasium.wrappers, or MODULE:CLASS"
+        )
+    if not (isinstance(found, type) and issubclass(found, gymnasium.Wrapper)):
+        raise ExperimentError(
+            f"{source}: {name} is no wrapper, which is a subclass of gymnasium.Wrapper; give a name of "
+            "gymnasium.wrappers, or MODULE:CLASS"
         )
     return found
 
@@ -368,12 +394,26 @@ def remembered(task: Any) -> str | None:
 
 def describe(id: str, options: EnvironmentOptions) -> GymTask:
     """The task of an environment. Makes it once, to see its spaces; `ExperimentError` if it cannot be learned."""
-    return _describe(id, options.model_dump_json())
+    return _describe(id, _Options(options))
+
+
+class _Options:
+    """Options, to look up what is known of an environment: equal if all their values are, and of the same types."""
+
+    def __init__(self, options: EnvironmentOptions) -> None:
+        self.options = options
+        self._values = repr(options.model_dump())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Options) and other._values == self._values
+
+    def __hash__(self) -> int:
+        return hash(self._values)
 
 
 @functools.lru_cache(maxsize=256)
-def _describe(id: str, options_json: str) -> GymTask:
-    options = EnvironmentOptions(**json.loads(options_json))
+def _describe(id: str, asked: _Options) -> GymTask:
+    options = asked.options
     environment = Environment(id, options)
     spec = environment._env.spec
     environment.close()

@@ -73,6 +73,22 @@ def get_task(name: str, options: EnvironmentOptions = USUAL, dataset: DatasetOpt
     return _played_as(task, options)
 
 
+def is_classified(name: str) -> bool:
+    """Whether a task has labelled images, not episodes; known from its name, without making anything."""
+    return is_own(name) or isinstance(_TASKS.get(name), ClassifyTask)
+
+
+def is_stepped(name: str, options: EnvironmentOptions = USUAL) -> bool:
+    """Whether a task is an environment that is stepped in Python; known without making it."""
+    if not name.startswith(gym.PREFIX):
+        return False
+    return bool(options.kwargs or options.wrappers) or not options.compiled or not _has_twin(name.removeprefix(gym.PREFIX))
+
+
+def _has_twin(id: str) -> bool:
+    return id in _BY_ID or id in bodies.names()
+
+
 def get_compiled_task(name: str, what: str, options: EnvironmentOptions = USUAL) -> EpisodeTask:
     """The task of that name, for `what`, which needs compiled episodes; `ExperimentError` if it has none."""
     options.refuse_disturbed(f"{what} plays {name} as it is; leave the option out")

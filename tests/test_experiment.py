@@ -365,7 +365,8 @@ def test_true_is_no_number_of_the_network_either(setting, tmp_path):
 
 def test_a_lava_target_without_lava_is_refused():
     with pytest.raises(
-        ExperimentError, match=r"lava_target: loihi2 is for engine lava, not fused; .*--engine lava, or leave"
+        ExperimentError,
+        match=r"lava_target \(--lava-target\): 'loihi2' — is for engine lava, not fused; .*add --engine lava",
     ):
         Experiment(lava_target="loihi2")
     assert Experiment(lava_target="loihi2", engine="lava").lava_target == "loihi2"

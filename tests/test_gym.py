@@ -233,8 +233,8 @@ def test_what_is_asked_of_gymnasium_is_what_it_makes():
         ("gym:CartPole-v1", {"max_step": 5}, "did you mean 'environment.max_steps'"),
         ("gym:CartPole-v1", {"on_error": "ignore"}, "environment.on_error"),
         ("gym:CartPole-v1", {"episodes_per_sample": True}, "environment.episodes_per_sample"),
-        ("cartpole", {"kwargs": {"gravity": 3}}, "environment.kwargs: is for gym: tasks, not cartpole"),
-        ("digits", {"max_steps": 3}, "environment.max_steps: is for tasks with episodes, not digits"),
+        ("cartpole", {"kwargs": {"gravity": 3}}, "is for gym: tasks, not cartpole"),
+        ("digits", {"max_steps": 3}, "is for tasks with episodes; digits has images"),
     ],
 )
 def test_what_cannot_be_is_said(task, options, said):
@@ -293,7 +293,7 @@ def test_wrappers_of_the_environments_own_package_that_help_are_named(tmp_path, 
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ExperimentError, match="'told', of Sequence") as error:
-        get_task("gym:talking_worlds:World-v0")
+        Experiment(task="gym:talking_worlds:World-v0")
     assert "talking_worlds has talking_worlds.wrappers:OnlyX (--wrapper NAME" in str(error.value)
     for wrapper in ("talking_worlds.wrappers:OnlyX", {"name": "FilterObservation", "kwargs": {"filter_keys": ["x"]}}):
         experiment = Experiment(task="gym:talking_worlds:World-v0", environment={"wrappers": [wrapper]})

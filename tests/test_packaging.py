@@ -198,7 +198,7 @@ def test_library_does_not_print():
 
 
 #: Where the time of the day is meant: in the name of a run folder, and in TensorBoard's events.
-TELL_THE_DAY = {"cli", "reporting.tensorboard"}
+TELL_THE_DAY = {"cli", "reporting.tensorboard", "run_folder"}
 
 
 def tells_the_day(node: ast.AST) -> bool:

@@ -243,7 +243,7 @@ def test_a_cell_that_cannot_be_computed_says_why_and_the_others_go_on(tmp_path, 
         ({"generators": "lfsr"}, "generators: lfsr must be counter, axon, or lfsr:8"),
         ({"ensemble": 0}, "ensemble: 0 must be between 1 and 256"),
         ({"seeds": 0}, "seeds: .*greater than or equal to 1"),
-        ({"depth": 3}, "depth: Extra inputs"),
+        ({"depth": 3}, "unknown option 'depth'"),
         ({"settings": {"populatoin": 3}}, "did you mean 'population'"),
         ({"state_bits": 7}, "neuron.u.bits"),
     ],
@@ -261,7 +261,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path, whole):
         study("quantization", "cartpole", tmp_path / "taken")
     with pytest.raises(RunFolderError, match=r"holds no study \(no study.yaml\)"):
         study("quantization", "cartpole", tmp_path / "taken", resume=True)
-    (tmp_path / "taken" / "study.yaml").write_text(yaml.safe_dump({"study": "depth", "task": "cartpole"}))
+    (tmp_path / "taken" / "study.yaml").write_text(yaml.safe_dump({"study": "depth", "task": "cartpole", "options": {}}))
     with pytest.raises(RunFolderError, match="holds a study depth of task cartpole"):
         study("quantization", "cartpole", tmp_path / "taken", resume=True)
     assert (tmp_path / "taken" / "mine.txt").read_text() == "mine"
@@ -281,7 +281,7 @@ def test_damaged_measurements_are_said_to_be(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks")
 def test_two_processes_do_not_share_a_study(tmp_path):
-    about = {"study": "quantization", "task": "cartpole"}
+    about = {"study": "quantization", "task": "cartpole", "options": {}}
     with (
         runner.StudyFolder.opened(tmp_path / "study", about, resume=False),
         pytest.raises(RunFolderError, match="works on this study"),

@@ -87,7 +87,9 @@ class FusedEngine:
         seen = Observations.none(self.task.n_observations)
         if not deterministic:
             seen = Observations.joined([Observations.of(tally.observation_sums) for tally in tallies.made])
-        events, outputs = (np.sum([getattr(tally, name) for tally in tallies.made], axis=0) for name in ("events", "outputs"))
+        events, outputs = (
+            np.sum([getattr(tally, name) for tally in tallies.made], axis=0) for name in ("events", "outputs")
+        )
         return Outcome(returns, steps, seen, events, outputs=outputs)
 
     def play_blindly(self, episodes: int, first: int = 0) -> Outcome:

@@ -19,6 +19,7 @@ from rsrp_lava.engines.protocol import Outcome
 from rsrp_lava.engines.shards import Asked, Weights
 from rsrp_lava.errors import RsrpError
 from rsrp_lava.experiment import Experiment
+from rsrp_lava.tasks import consent
 from rsrp_lava.threads import Threads
 
 
@@ -27,6 +28,7 @@ class Player:
 
     def __init__(self, experiment: Experiment, seed: int, pulse: Callable[[], None] | None = None) -> None:
         """`pulse` is called at every call of an environment."""
+        consent.give(experiment.named_code)  # the process that sent it has asked
         self._engine = open_local(experiment, Threads(1), seed)
         if pulse is not None and isinstance(self._engine, GymEngine):
             self._engine.pulse = pulse

@@ -96,6 +96,8 @@ class RobustnessOptions(BaseModel):
 
 def options(**given: Any) -> RobustnessOptions:
     """`RobustnessOptions`; mistakes as `ExperimentError`."""
+    if not given.get("runs"):
+        raise ExperimentError("study robustness: no runs given; name one or more folders: study robustness RUN … -o DIR")
     return checked_options(RobustnessOptions, given)
 
 
@@ -115,9 +117,9 @@ class Plan:
     units: dict[str, str]  #: usual values of constants of the body
 
     @classmethod
-    def of(cls, o: RobustnessOptions, task: str | None) -> Plan:
-        """Load the runs. Raises `ExperimentError`, `RunFolderError`, `CheckpointError`."""
-        loaded = [load_run(path) for path in o.runs]
+    def of(cls, o: RobustnessOptions, task: str | None, trust: bool = False) -> Plan:
+        """Load the runs; `trust`: as in `load_run`. Raises `ExperimentError`, `RunFolderError`, `CheckpointError`."""
+        loaded = [load_run(path, trust=trust) for path in o.runs]
         first = loaded[0]
         for run in loaded:
             if _played(run) != _played(first):
@@ -168,7 +170,7 @@ def _called(runs: list[Run], given: tuple[str, ...] | None) -> list[tuple[str, R
 
 
 def _group(run: Run) -> str:
-    return run.experiment.replace(seed=0).fingerprint
+    return run.experiment.family
 
 
 def _applicable(o: RobustnessOptions, runs: list[Run]) -> tuple[list[str], list[str]]:

@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import re
+import reprlib
 import signal
 import threading
 import time
@@ -24,12 +25,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from rsrp_lava.errors import BusyError, ExperimentError, RsrpError, RunFolderError
+from rsrp_lava.errors import BusyError, ExperimentError, RsrpError, RunFolderError, unknown_name
 from rsrp_lava.experiment import Experiment, read_yaml
 from rsrp_lava.files import append, open_regular, reason, remove_left_over, replace_file
+from rsrp_lava.hardware_profiles.loader import dump_yaml
 from rsrp_lava.lines import from_line, to_line
 from rsrp_lava.run_folder import CONFIG, take_lock
 from rsrp_lava.runs import Run, load_run
@@ -122,7 +123,7 @@ class StudyFolder:
             for name in (STUDY, MEASURED):
                 remove_left_over(folder.path / name)
             folder.measured = folder._read_measured()
-            folder.write(STUDY, yaml.safe_dump(about, sort_keys=False).encode())
+            folder.write(STUDY, dump_yaml(about).encode())
             yield folder
         except OSError as error:
             raise RunFolderError(
@@ -177,12 +178,29 @@ def _is_row(row: Any) -> bool:
     return all(value is None or isinstance(value, bool | int | float | str | list) for value in row.values())
 
 
+def study_file(path: str | Path) -> Path:
+    """Where a study's folder says what it was asked for."""
+    return Path(path) / STUDY
+
+
 def read_study(path: str | Path) -> dict[str, Any]:
-    """What a study's folder was asked for; `RunFolderError` if there is none."""
-    file = Path(path) / STUDY
+    """What a study's folder was asked for: study, task and options. `RunFolderError` if there is none, or if it says less or
+    more: a key that nobody knows may be one that was meant."""
+    file = study_file(path)
     if not file.is_file():
         raise RunFolderError(f"{path}: holds no study (no {STUDY}) to resume; leave out --resume, or give its folder")
-    return read_yaml(file)
+    asked, known = read_yaml(file), {"study": str, "task": str, "options": dict}
+    for key in asked:
+        if key not in known:
+            raise RunFolderError(f"{file}: {unknown_name('key', key, known)}; mend the file, then resume")
+    for key, kind in known.items():
+        if not isinstance(asked.get(key), kind):
+            what = f"{key} is {reprlib.repr(asked[key])}" if key in asked else f"has no {key}"
+            raise RunFolderError(f"{file}: {what}, which must be {_KINDS[kind]}; mend the file, then resume")
+    return asked
+
+
+_KINDS = {str: "a name", dict: "a mapping"}
 
 
 def checked_options(model: type[Options], given: dict[str, Any]) -> Options:
@@ -190,9 +208,17 @@ def checked_options(model: type[Options], given: dict[str, Any]) -> Options:
     try:
         return model(**given)
     except ValidationError as error:
-        mistakes = ((".".join(map(str, mistake["loc"])), mistake["msg"]) for mistake in error.errors())
-        told = (f"{where}: {what.removeprefix('Value error, ')}" for where, what in mistakes)
+        told = (_told(mistake, model) for mistake in error.errors())
         raise ExperimentError(f"study: {'; '.join(told)}") from None
+
+
+def _told(mistake: Any, model: type[BaseModel]) -> str:
+    where = ".".join(map(str, mistake["loc"]))
+    if mistake["type"] == "extra_forbidden":
+        return unknown_name("option", where, model.model_fields)
+    if mistake["type"] == "value_error":
+        return f"{where}: {mistake['ctx']['error']}" if where else str(mistake["ctx"]["error"])
+    return f"{where}: {reprlib.repr(mistake['input'])} — {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
 
 
 class _Stopped(Exception):

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from pydantic import BaseModel
 
-from rsrp_lava.errors import DrawingError, ExperimentError, RunFolderError, unknown_name
+from rsrp_lava.errors import DrawingError, ExperimentError, RunFolderError, shortened, unknown_name
 from rsrp_lava.reporting.plots import drawing
 from rsrp_lava.studies import (
     classifying,
@@ -25,7 +25,8 @@ from rsrp_lava.studies import (
     robustness_report,
 )
 from rsrp_lava.studies.report import StudyReport
-from rsrp_lava.studies.runner import RUNS, Cell, Progress, Row, StudyFolder, read_study, run_cells, to_csv
+from rsrp_lava.studies.runner import RUNS, Cell, Progress, Row, StudyFolder, read_study, run_cells, study_file, to_csv
+from rsrp_lava.studies.settings import require_consent, split_task
 
 #: Studies by name, with the line that says what each is.
 STUDIES = {
@@ -60,6 +61,7 @@ def study(
     resume: bool = False,
     threads: int | None = None,
     progress: Progress | bool | None = None,
+    trust: bool = False,
     **options: Any,
 ) -> StudyResult:
     """Train and measure all cells of a study; write tables (CSV, Markdown) and pictures.
@@ -72,6 +74,7 @@ def study(
     resume : go on with the study in `output`: what is finished there is not computed again. Options that are not given are
         those it was started with; others may widen or narrow it
     threads : processors to use; the numbers do not depend on it
+    trust : code that only files name (the study's own, or of `runs`) may run: modules of environments and wrappers
     progress : called with a `runner.Done` after every generation and cell; True draws progress on the terminal
     options : of the study (`QuantizationOptions`, `ClassifyingOptions`, `ComparisonOptions`, `RobustnessOptions`), as
         lists or as '2,3,4'; None: not given
@@ -88,16 +91,21 @@ def study(
     if known and (known.get("study") != name or task not in (None, known.get("task"))):
         there = f"{known.get('study')} of task {known.get('task')}"
         raise RunFolderError(f"{output}: holds a study {there}; go on with that, or choose another -o DIR")
-    task = task or known.get("task")
-    given = {**known.get("options", {}), **{option: value for option, value in options.items() if value is not None}}
-    task, chosen, cells, report = _plan(name, task, given, threads)
+    given = {option: value for option, value in options.items() if value is not None}
+    asked_for = task is not None
+    task, settings = split_task(name, task or known.get("task"), given.get("settings"))
+    if known:
+        of_file = None if "settings" in given else known["options"].get("settings")
+        require_consent(None if asked_for else task, of_file, str(study_file(output)), trust=trust)
+    given = {**known.get("options", {}), **given, **({} if settings is None else {"settings": settings})}
+    task, chosen, cells, report = _plan(name, task, given, threads, trust)
     close: Callable[[], None] = _nothing
     if progress is True:
         from rsrp_lava.reporting.progress import StudyProgress
 
-        progress = StudyProgress(f"study {name} of {task}: {len(cells)} cells in {output}")
+        progress = StudyProgress(shortened(f"study {name} of {task}: {len(cells)} cells in {output}"))
         close = progress.close
-    about = {"study": name, "task": task, "options": chosen.model_dump(mode="json", exclude_unset=True)}
+    about = {"study": name, "task": task, "options": chosen.model_dump(exclude_unset=True)}
     with StudyFolder.opened(output, about, resume) as folder:
         try:
             rows, stopped_by = run_cells(folder, cells, threads=threads, progress=progress or _nothing)
@@ -117,12 +125,12 @@ MakeReport = Callable[[list[Row], Path], StudyReport]
 
 
 def _plan(
-    name: str, task: str | None, given: dict[str, Any], threads: int | None
+    name: str, task: str | None, given: dict[str, Any], threads: int | None, trust: bool
 ) -> tuple[str, BaseModel, list[Cell], MakeReport]:
     """The task, what was chosen, the cells that follow, and what makes a report of them."""
     if name == "robustness":
         tested = robustness.options(**given)
-        plan = robustness.Plan.of(tested, task)
+        plan = robustness.Plan.of(tested, task, trust)
         of_plan = robustness.cells(tested, plan, threads)
         return plan.task, tested, of_plan, functools.partial(robustness_report.Report, tested, plan)
     if task is None:

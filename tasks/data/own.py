@@ -107,7 +107,7 @@ def load_own(name: str, options: DatasetOptions) -> DataSet:
 
 
 def _status(path: Path) -> File:
-    if path.suffix.lower() != ".npz" or path.is_dir():
+    if path.suffix.lower() != ".npz" or os.path.isdir(path):
         raise DataError(f"{path}: is no .npz file; write np.savez(FILE, x=…, y=…), or of a folder of images images:{path}")
     try:
         status = os.stat(path)
