@@ -819,6 +819,8 @@ def _numbered(labels: Sequence[str], place: int) -> str:
     """Equal ones get a number."""
     label = labels[place] or "the same settings"
     return f"{label} ({list(labels[: place + 1]).count(labels[place])})" if list(labels).count(labels[place]) > 1 else label
+
+
 _USUAL = {name: field.get_default(call_default_factory=True) for name, field in _Fields.model_fields.items()}
 _USUAL = {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in _USUAL.items()}
 

@@ -62,10 +62,11 @@ def _is_start(entry: Path) -> bool:
 
 def _nothing_learned(path: Path, experiment: Experiment, start: Checkpoint) -> bool:
     """Whether a folder's config, if there is one, and checkpoint are of this experiment before its first generation."""
+    layout = Layout.of(start.arrays, real=frozenset(start.numbers))
     try:
         if (path / CONFIG).exists() and RunFolder.open(path).experiment.fingerprint != experiment.fingerprint:
             return False
-        return read_checkpoint(path / CHECKPOINT, {experiment.fingerprint}, [Layout.of(start.arrays)]).generation == 0
+        return read_checkpoint(path / CHECKPOINT, {experiment.fingerprint}, [layout]).generation == 0
     except RunFolderError:
         return False
 
@@ -81,9 +82,7 @@ def take_lock(path: Path, doing: str = "trains in this folder") -> int | None:
         owner = os.read(lock, 20).decode(errors="replace")
         os.close(lock)
         owner = owner if owner.isdecimal() else "?"
-        raise BusyError(
-            f"{path.parent}: process {owner} {doing}; wait until it ends, or stop it (kill {owner})"
-        ) from None
+        raise BusyError(f"{path.parent}: process {owner} {doing}; wait until it ends, or stop it (kill {owner})") from None
     except OSError:
         pass  # a file system that knows no locks
     if os.fstat(lock).st_nlink == 1:  # else it may be somebody's file under another name

@@ -267,8 +267,6 @@ def _nothing(*unheard: Any) -> None:
     """Nobody watches."""
 
 
-
-
 def _draw_curves(folder: RunFolder) -> None:
     """The run's picture. One that cannot be drawn is said, and is no reason to lose what was trained."""
     from rsrp_lava.reporting.plots import draw_run, drawing

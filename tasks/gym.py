@@ -260,6 +260,8 @@ def _module_of(spec: Any) -> str | None:
     """The module that has an environment's class or function."""
     entry = getattr(spec, "entry_point", None)
     return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", None)
+
+
 def _import(module: str, source: str) -> Any:
     """The module, which somebody has let run; as with `python -m`, one in the current folder is found."""
     consent.require(consent.of_module(module), source)

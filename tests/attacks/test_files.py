@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -389,15 +390,18 @@ class Stop(Exception):
 
 def test_a_folder_that_is_filled_loses_only_what_was_put_there_by_us(tmp_path):
     output, names = tmp_path / "above" / "out", r"a\.txt"
-    with pytest.raises(Stop), filling(output, names) as inner:
+    with suppress(Stop), filling(output, names) as inner:
         (inner / "a.txt").write_text("ours")
         (output / "mine.txt").write_text("mine")
         raise Stop
     assert [path.name for path in output.iterdir()] == ["mine.txt"]
     (output / "mine.txt").unlink()
-    with pytest.raises(FileExistsError), filling(output, names) as inner:
-        (inner / "a.txt").write_text("ours")
-        (output / "a.txt").write_text("mine")
+    refused = filling(output, names)
+    inner = refused.__enter__()
+    (inner / "a.txt").write_text("ours")
+    (output / "a.txt").write_text("mine")
+    with pytest.raises(FileExistsError):
+        refused.__exit__(None, None, None)
     assert [(path.name, path.read_text()) for path in output.iterdir()] == [("a.txt", "mine")]
     (output / "a.txt").unlink()
     left = output / f".filling.{'0' * 16}.tmp"
