@@ -144,9 +144,8 @@ def _is_the_users(file: str) -> bool:
 def _folders() -> tuple[str, ...]:
     import gymnasium
 
-    import rsrp_lava
-
-    files = (gymnasium.__file__, rsrp_lava.__file__, np.__file__, __file__)
+    package = sys.modules[__name__.partition(".")[0]]
+    files = (gymnasium.__file__, package.__file__, np.__file__, __file__)
     return tuple(os.path.dirname(file or "") + os.sep for file in files)
 
 
