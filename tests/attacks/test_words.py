@@ -174,8 +174,7 @@ def test_what_no_size_mends_is_said(run):
 
 def test_a_violation_is_said_once(call, large, tmp_path):
     (tmp_path / "small.yaml").write_text(
-        "name: small\nextends: generic-int8\nlimits:\n"
-        "  fan_in: {value: 100, unit: synapse, source: test, status: inferred}\n"
+        "name: small\nextends: generic-int8\nlimits:\n  fan_in: {value: 100, unit: '1', source: test, status: inferred}\n"
     )
     code, out, err = call("map", large, "--profile", "small.yaml")
     assert code == 2
@@ -187,10 +186,10 @@ def test_a_violation_is_said_once(call, large, tmp_path):
 
 
 def test_reports_of_stopped_studies_say_what_was_measured(tmp_path):
-    """Two rules, two seeds; stopped after the third training."""
+    """Two rules, two seeds; stopped in the fourth training."""
 
     def stop(done):
-        if done.row is not None and done.cells == 3:
+        if done.row is None and done.cells == 3:  # while the fourth trains
             signal.raise_signal(signal.SIGINT)
 
     arguments = {"rules": "rsrp,hedonistic", "seeds": 2, "settings": TINY, "threads": 1}
