@@ -103,9 +103,11 @@ class Layout:
     check: Callable[[Mapping[str, np.ndarray]], None] = field(default=lambda arrays: None)
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray], **numbers: frozenset[str]) -> Layout:
-        """That of arrays like these; `numbers`: whole, real."""
-        return cls({name: Values.like(array) for name, array in arrays.items()}, **numbers)
+    def of(
+        cls, arrays: Mapping[str, np.ndarray], whole: frozenset[str] = frozenset(), real: frozenset[str] = frozenset()
+    ) -> Layout:
+        """That of arrays like these."""
+        return cls({name: Values.like(array) for name, array in arrays.items()}, whole, real)
 
     @property
     def largest_bytes(self) -> int:

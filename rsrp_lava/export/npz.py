@@ -28,10 +28,14 @@ FORMAT_VERSION = 1
 LARGEST_NETWORK = 2**30
 #: Numbers that every file has, and texts.
 _EITHER, _TEXTS = ("substeps", "readout_delay", "largest_input"), ("neuron", "readout_neuron")
-_INTEGER = ("du", "dv", "readout_du", "readout_dv", "vth", "weight_exponent", "readout_exponent", "bias_exponent")
-_INTEGER += ("bias_limit", "per_unit", "fraction_bits", "potential_unit", "potential_origin", "readout_scale", *_TEXTS)
-_FLOATING = ("alpha_syn", "alpha_mem", "weight", "gain", "v_threshold", "v_reset")
-_FLOATING += ("input_weight", "alpha_out", "trace_gain", "output_weight")
+_INTEGER = (
+    *("du", "dv", "readout_du", "readout_dv", "vth", "weight_exponent", "readout_exponent", "bias_exponent"),
+    *("bias_limit", "per_unit", "fraction_bits", "potential_unit", "potential_origin", "readout_scale", *_TEXTS),
+)
+_FLOATING = (
+    *("alpha_syn", "alpha_mem", "weight", "gain", "v_threshold", "v_reset"),
+    *("input_weight", "alpha_out", "trace_gain", "output_weight"),
+)
 
 
 def arrays_of(deployment: Deployment, task: EpisodeTask) -> dict[str, np.ndarray]:

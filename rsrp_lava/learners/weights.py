@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,7 @@ class WeightState:
         raise no_release(self.rule)
 
 
-def _unprefixed(check: Callable[[Memory], None]) -> Callable[[Memory], None]:
+def _unprefixed(check: Callable[[Mapping[str, np.ndarray]], None]) -> Callable[[Mapping[str, np.ndarray]], None]:
     """A check of the memory, for a checkpoint's arrays."""
     return lambda arrays: check({name.removeprefix(_MEMORY): array for name, array in arrays.items()})
 

@@ -16,7 +16,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def read_archive(files: dict[str, Path], batches: dict[str, Batch]) -> dict[str,
 def _members(path: Path, sizes: dict[str, int]) -> Iterator[tuple[str, bytes]]:
     """Name and content, up to one byte more than its size, of each of these members, in the archive's order."""
     try:
-        with open_regular(path) as stored, tarfile.open(fileobj=_Limited(gzip.open(stored)), mode="r|") as archive:
+        with open_regular(path) as stored, _open_archive(_Limited(gzip.open(stored))) as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() and member.name in sizes else None
                 if file is not None:
@@ -87,10 +87,15 @@ def _members(path: Path, sizes: dict[str, int]) -> Iterator[tuple[str, bytes]]:
         raise unreadable(path, error) from None
 
 
+def _open_archive(file: _Limited) -> tarfile.TarFile:
+    """A stream of members; of the file no more is used than `read`."""
+    return tarfile.open(fileobj=cast(IO[bytes], file), mode="r|")
+
+
 class _Limited:
     """What is unpacked of an archive, to its official size: a header in it can announce any."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: gzip.GzipFile) -> None:
         self._file, self._left = file, _UNPACKED
 
     def read(self, size: int) -> bytes:
