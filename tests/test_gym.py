@@ -553,6 +553,7 @@ def test_the_command_line_sets_what_python_sets(call, tmp_path):
     options = ["--max-steps", 9, "--episodes-per-sample", 2, "--on-error", "worst_rank", "--env-kwargs", "fault=raise"]
     options += ["--wrapper", "TimeAwareObservation", "--wrapper", "{name: ClipReward, kwargs: {max_reward: 5}}"]
     options += ["--env-kwargs", "share=0.0", "--starts", "shared", "--no-compiled", "--worker-memory-mib", 999]
+    options += ["--worker-timeout-s", 99]
     small = ["--population", 4, "--generations", 1, "--evaluation-episodes", 2, "--threads", 1, "--out", "run"]
     code, _, said = call("train", FAULTY, *options, *small)
     assert code == 0, said
@@ -569,6 +570,7 @@ def test_the_command_line_sets_what_python_sets(call, tmp_path):
         ),
         "compiled": False,
         "worker_memory_mib": 999,
+        "worker_timeout_s": 99.0,
         "observation_noise": 0.0,
         "body": {},
     }

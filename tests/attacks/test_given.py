@@ -35,6 +35,7 @@ class Asked(gymnasium.Env):
 
 
 gymnasium.register("AskedHere-v0", Asked, max_episode_steps=5)
+TASK = f"gym:{__name__}:AskedHere-v0"
 plain = st.recursive(
     st.none()
     | st.booleans()
@@ -57,21 +58,21 @@ plain = st.recursive(
     st.dictionaries(st.from_regex(r"[a-z]{1,6}", fullmatch=True).filter(lambda name: name not in ("id", "render")), plain)
 )
 def test_an_environment_is_given_what_was_asked_for(kwargs):
-    experiment = Experiment(task="gym:AskedHere-v0", environment={"kwargs": kwargs})
+    experiment = Experiment(task=TASK, environment={"kwargs": kwargs})
     again = Experiment.recorded(parse_yaml(experiment.to_yaml()))
     assert repr(again.environment.kwargs) == repr(kwargs)
     assert again.fingerprint == experiment.fingerprint
     assert repr(RECEIVED[-1]) == repr(kwargs) or not kwargs
-    Environment("AskedHere-v0", again.environment)
+    Environment(TASK.removeprefix("gym:"), again.environment)
     assert repr(RECEIVED[-1]) == repr(kwargs)
 
 
 @given(plain, plain)
 def test_fingerprints_tell_arguments_apart(one, other):
-    first, second = (Experiment(environment={"kwargs": {"a": {}}}, task="gym:AskedHere-v0") for _ in range(2))
+    first, second = (Experiment(environment={"kwargs": {"a": {}}}, task=TASK) for _ in range(2))
     assert first.fingerprint == second.fingerprint
     digests = [
-        Experiment(task="gym:AskedHere-v0", environment={"kwargs": {"a": value}}).fingerprint for value in (one, other)
+        Experiment(task=TASK, environment={"kwargs": {"a": value}}).fingerprint for value in (one, other)
     ]
     assert (digests[0] == digests[1]) == (_sorted(one) == _sorted(other))
 
@@ -94,7 +95,7 @@ def test_options_of_the_command_line_are_values(call):
         "many=[1, 1E3]",
     ]
     options = [text for argument in arguments for text in ("--env-kwargs", argument)]
-    code, _, errors = call("train", "gym:AskedHere-v0", *options, "--population", "1")
+    code, _, errors = call("train", TASK, *options, "--population", "1")
     assert code == 2
     assert "population" in errors
     given = {"limit": math.inf, "low": -math.inf, "rate": 1e-3, "at": "12:30:00", "prize": {0: 1.0, 5: -1.0}}
@@ -158,7 +159,7 @@ def test_ratios_are_no_numbers_to_base_60(tmp_path):
 
 def test_folders_of_older_programs_keep_what_they_meant(tmp_path):
     """They wrote the text 1e-3 without quotes, and have no `record`."""
-    old = Experiment(task="gym:AskedHere-v0", environment={"kwargs": {"rate": "1e-3"}})
+    old = Experiment(task=TASK, environment={"kwargs": {"rate": "1e-3"}})
     (tmp_path / CONFIG).write_text(yaml.safe_dump(old.model_dump(), sort_keys=False))
     assert "rate: 1e-3" in (tmp_path / CONFIG).read_text()
     assert RunFolder.open(tmp_path).experiment.fingerprint == old.fingerprint
