@@ -21,7 +21,7 @@ def main() -> None:
     currents = []
     for ours in (False, True):
         synapses = StochasticDense(p=np.ones((pre, post))) if ours else Dense(weights=np.ones((post, pre)))
-        neurons, source = LIF(shape=(post,), vth=1e6, du=0), RingBuffer(data=spikes)
+        neurons, source = LIF(shape=(post,), vth=2**17 - 1, du=0), RingBuffer(data=spikes)
         source.s_out.connect(synapses.s_in)
         synapses.a_out.connect(neurons.a_in)
         seen = []

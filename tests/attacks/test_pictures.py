@@ -132,9 +132,9 @@ def test_a_run_that_was_killed_ends_where_it_was_evaluated_last(three, drawn, tm
 
     killed = shutil.copytree(three / "seed0", tmp_path / "killed")
     lines = (killed / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (killed / "metrics.jsonl").write_text("".join(lines[:2]))
+    (killed / "metrics.jsonl").write_text("".join(lines[:3]))  # before the evaluation at the end
     (curve,) = drawn(killed)
-    assert curve.ended_early[0][0].tolist() == [0, 1]
+    assert curve.ended_early[0][0].tolist() == [0, 1, 2]
     assert len(curve.returns) == 0
 
 

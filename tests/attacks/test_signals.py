@@ -184,7 +184,7 @@ def test_a_cell_that_another_process_trains_is_taken_at_the_end(tmp_path):
     busy = tmp_path / "study" / "runs" / three[0].run_name
     train(three[0].experiment.replace(generations=1), out=busy, threads=1)
     finished = (busy / "metrics.jsonl").read_bytes()
-    (busy / "metrics.jsonl").write_bytes(b"")  # as if it had not been trained to the end
+    (busy / "metrics.jsonl").unlink()  # as if it had not been trained to the end
     lock = take_lock(busy / "lock")
 
     def progress(done):
@@ -205,7 +205,7 @@ def test_a_cell_that_another_process_trains_to_the_end_of_the_study_is_named(tmp
     three = cells()
     busy = tmp_path / "study" / "runs" / three[1].run_name
     train(three[1].experiment, out=busy, threads=1)
-    (busy / "metrics.jsonl").write_bytes(b"")
+    (busy / "metrics.jsonl").unlink()
     lock = take_lock(busy / "lock")
     with pytest.raises(BusyError):
         take_lock(busy / "lock")
