@@ -53,8 +53,9 @@ class NetworkOptions(BaseModel):
     @classmethod
     def _computable(cls, value: Any, info: Any) -> Any:
         """Products of these constants are float32, in which numbers far beyond these limits become 0 or infinite."""
-        if isinstance(value, float) and value != 0 and not _LEAST <= abs(value) <= _MOST:
-            raise ValueError(f"network.{info.field_name}: {value:g} must have a size from {_LEAST:g} to {_MOST:g}")
+        least = 0 if info.field_name in ("v_reset", "excitatory_ratio") else _LEAST
+        if isinstance(value, float) and not least <= abs(value) <= _MOST:
+            raise ValueError(f"network.{info.field_name}: {value:g} must have a size from {least:g} to {_MOST:g}")
         return value
 
     @model_validator(mode="after")

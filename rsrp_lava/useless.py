@@ -101,7 +101,7 @@ def refuse_given(given: Mapping[str, Any], found: Mapping[str, str]) -> None:
             why = found.get(path) or found.get(name)
             if why is None:
                 continue
-            instead = _INSTEAD.get(path) or _INSTEAD.get(name)
+            instead = None if why.startswith("rule ") else _INSTEAD.get(path) or _INSTEAD.get(name)
             shown = reprlib.repr(value.get(path.rpartition(".")[2]) if path in inner else value)
             way_out = f"leave it out ({instead})" if instead else "leave it out"
             called = path if path.startswith("network") else f"{path} ({option(path)})"  # the network has no options

@@ -85,7 +85,7 @@ def test_arguments_win_over_yaml_over_recipe_over_defaults(write, monkeypatch):
         dict,
         seed=st.integers(0, 2**63 - 1),
         population=st.integers(2, 2**20),
-        learning_rate=st.just("auto") | st.floats(1e-300, 1e300),
+        learning_rate=st.just("auto") | st.floats(1e-300, 1e9),
         decay=st.floats(0, 1),
         epsilon=st.floats(1e-4, 0.499),
         p_bits=st.just("auto") | st.integers(14, 32),

@@ -119,7 +119,7 @@ gymnasium.register("PpoOdd-v0", Odd, max_episode_steps=50)
 
 
 def odd(**kwargs):
-    return experiment("gym:PpoOdd-v0", environment={"kwargs": kwargs})
+    return experiment(f"gym:{__name__}:PpoOdd-v0", environment={"kwargs": kwargs})
 
 
 def test_actions_the_library_has_not_are_refused():
@@ -299,9 +299,9 @@ def test_too_few_steps_for_an_update_change_nothing(library):
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
-        ("raise", "gym:PpoOdd-v0: step raised RuntimeError: lost (episode with seed "),
-        ("reward", "gym:PpoOdd-v0: step gave reward inf (episode with seed "),
-        ("observation", "gym:PpoOdd-v0: an observation is not finite (episode with seed "),
+        ("raise", f"gym:{__name__}:PpoOdd-v0: step raised RuntimeError: lost (episode with seed "),
+        ("reward", f"gym:{__name__}:PpoOdd-v0: step gave reward inf (episode with seed "),
+        ("observation", f"gym:{__name__}:PpoOdd-v0: an observation is not finite (episode with seed "),
     ],
 )
 def test_an_environment_that_fails_ends_the_run(library, fault, text):

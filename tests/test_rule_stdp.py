@@ -305,7 +305,7 @@ def test_an_evaluation_shows_all_test_images_at_most(threads):
         ({"rule_options": {"neurons": 0}}, "rule_options.neurons: 0"),
         ({"rule_options": {"presentation_ms": 0.1}}, "rule_options.presentation_ms"),
         ({"rule_options": {"noise": 1}}, "rule_options.noise"),
-        ({"batch": 3}, "batch: rule stdp has no use for it"),
+        ({"batch": 3}, "batch (--batch): 3 — rule stdp has no use for it"),
     ],
 )
 def test_refused(settings, says):

@@ -121,7 +121,7 @@ def test_max_env_steps_is_a_whole_number(small, limit):
 
 
 def test_max_env_steps_is_not_for_images():
-    with pytest.raises(ExperimentError, match="max_env_steps: digits has images"):
+    with pytest.raises(ExperimentError, match="max_env_steps .*: 1000 — digits has images"):
         Experiment(task="digits", max_env_steps=1000)
     assert Experiment(task="cartpole", max_env_steps="1e6").max_env_steps == 1_000_000
 
@@ -336,7 +336,7 @@ def broken(monkeypatch):
 
 
 def test_a_run_whose_engine_cannot_start_is_left_as_it_was(small, run, files, broken):
-    ahead = {"generation": 4, "evaluation_return": 1.0}  # a kill between metrics and checkpoint leaves such a record
+    ahead = {**load_run(run).metrics[1], "generation": 4}  # a kill between metrics and checkpoint leaves such a record
     RunFolder.open(run).append_metrics(ahead)
     before = files(run)
     with pytest.raises(EngineError, match="cannot start"):
@@ -421,7 +421,8 @@ def test_metrics_record_every_generation_and_the_last_evaluation(small, run):
         once = {"baselines"} if record["generation"] == 0 else set()
         assert record.keys() == {"generation", *of_samples, *of_evaluation, *once, "entropy_bits", "env_steps", "seconds"}
         assert 1 <= record["sampled_return"] <= 500
-    assert final.keys() == played[1].keys() - of_samples
+    assert final.keys() == (played[1].keys() - of_samples) | {"ended_by"}
+    assert final["ended_by"] == "length"
     assert metrics[0]["entropy_bits"] == {"input": 1, "recurrent": 1, "readout": 1}
     assert all(0 < bits < 1 for bits in final["entropy_bits"].values())
     assert np.isclose(np.diff([0, *(record["env_steps"] for record in played)]).sum(), played[-1]["env_steps"])

@@ -148,9 +148,9 @@ def test_run_that_reached_its_goal_before_the_first_generation(small, tmp_path, 
 def test_on_a_terminal_it_is_one_live_line_that_fits(held):
     follower = Follower(held, force_terminal=True)
     follower.console.width = 60
-    follower.wait_for("generation 4/4")
+    follower.wait_for("gen 4/4")
     RunFolder.open(held).cut_metrics(1)
-    follower.wait_for("generation 1/4")
+    follower.wait_for("gen 1/4")
     shutil.rmtree(held)
     text = follower.ended()
     assert "━━━" not in text  # 60 columns have no room for it
