@@ -40,11 +40,14 @@ def children_of_sessions():
 
 
 def shared_memory():
-    """Segments, but those that processes of others have mapped."""
+    """Segments and locks, but those that processes of others have mapped or open."""
     elsewhere = set()
     for pid in processes()[1]:
         with suppress(OSError):
             elsewhere |= set(re.findall(r"/dev/shm/(\S+)", Path(f"/proc/{pid}/maps").read_text()))
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    elsewhere |= set(re.findall(r"/dev/shm/(\S+)", os.readlink(descriptor)))
     return set(os.listdir("/dev/shm")) - elsewhere
 
 

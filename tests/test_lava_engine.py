@@ -144,7 +144,9 @@ def test_of_a_long_traceback_the_end_is_shown(character, fault, nothing_left):
 
 
 @needs_lava
-@pytest.mark.parametrize(("label", "phase"), [("LIF", "build"), ("reward broadcaster", "half")])
+@pytest.mark.parametrize(
+    ("label", "phase"), [("LIF", "build"), pytest.param("reward broadcaster", "half", marks=pytest.mark.slow)]
+)
 def test_a_child_killed_in_an_awkward_moment_is_reported(label, phase, fault, nothing_left):
     """While others are still being started; in the middle of a message, the rest of which will never come."""
     fault(label, phase)
@@ -321,6 +323,7 @@ def test_ten_runs_in_a_row_leave_no_descriptors_handlers_or_start_method(nothing
 
 
 @needs_lava
+@pytest.mark.slow
 def test_a_second_ctrl_c_while_the_session_ends_leaves_nothing(monkeypatch, nothing_left):
     experiment = Experiment(**SMALL, engine="lava")
     engine = lava_engine.LavaEngine(experiment)

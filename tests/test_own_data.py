@@ -621,6 +621,7 @@ def test_spiking_runs_are_deployed_and_verified(vectors, tmp_path):
     assert report["spikes"] > 0
 
 
+@pytest.mark.slow
 def test_other_rules_and_studies_take_own_data(folder, tmp_path):
     task = f"images:{folder}"
     options = {"neurons": 4, "labelling_images": 4, "presentation_ms": 20.0, "rest_ms": 5.0, "presentations": 1}

@@ -244,7 +244,10 @@ def test_what_does_not_draw_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("raise", r"step raised RuntimeError: the motor burnt out \(.*drawn_environment.py, line \d+\) \(episode 7\); mend the environment, or record another"),
+        (
+            "raise",
+            r"step raised RuntimeError: the motor burnt out \(.*drawn_environment.py, line \d+\) \(episode 7\); mend",
+        ),
         ("no render", "render raised RuntimeError: out of paint"),
         ("nothing", "render gave NoneType, not a picture"),
         ("grow", r"render gave uint8 \(9, 9, 3\), not a picture \(uint8 \(5, 7, 3\) as before\)"),

@@ -268,7 +268,7 @@ def test_playing_and_evaluating_change_nothing_but_by_learning():
             "population: 7 is not possible, rule es plays its episodes in groups of 2; give a multiple of 2",
         ),
         ({"network": {"excitatory_ratio": 0.8}}, "network.excitatory_ratio: 0.8 — rule es has no use for it; leave it out"),
-        ({"network": {"expected_sparsity": 0.8}}, "network.expected_sparsity: 0.8 — rule es has no use for it; leave it out"),
+        ({"network": {"expected_sparsity": 0.8}}, "network.expected_sparsity: 0.8 — rule es has no use for it"),
         ({"rule_options": {"noise_std": 0}}, "rule_options.noise_std: 0 "),
         ({"rule_options": {"weight_decay": -1}}, "rule_options.weight_decay: -1 "),
         ({"rule_options": {"starts": "some"}}, "rule_options.starts: some — "),

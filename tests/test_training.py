@@ -121,7 +121,7 @@ def test_max_env_steps_is_a_whole_number(small, limit):
 
 
 def test_max_env_steps_is_not_for_images():
-    with pytest.raises(ExperimentError, match="max_env_steps .*: 1000 — digits has images"):
+    with pytest.raises(ExperimentError, match=r"max_env_steps .*: 1000 — digits has images"):
         Experiment(task="digits", max_env_steps=1000)
     assert Experiment(task="cartpole", max_env_steps="1e6").max_env_steps == 1_000_000
 

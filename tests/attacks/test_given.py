@@ -71,9 +71,7 @@ def test_an_environment_is_given_what_was_asked_for(kwargs):
 def test_fingerprints_tell_arguments_apart(one, other):
     first, second = (Experiment(environment={"kwargs": {"a": {}}}, task=TASK) for _ in range(2))
     assert first.fingerprint == second.fingerprint
-    digests = [
-        Experiment(task=TASK, environment={"kwargs": {"a": value}}).fingerprint for value in (one, other)
-    ]
+    digests = [Experiment(task=TASK, environment={"kwargs": {"a": value}}).fingerprint for value in (one, other)]
     assert (digests[0] == digests[1]) == (_sorted(one) == _sorted(other))
 
 

@@ -84,7 +84,7 @@ def test_what_a_session_left_that_was_killed_whole_the_next_one_removes(training
     assert shared_memory() - before == set()
 
 
-@pytest.mark.parametrize("arguments", [pytest.param(LAVA, marks=needs_lava), GYM], ids=["lava", "gym"])
+@pytest.mark.parametrize("arguments", [pytest.param(LAVA, marks=[needs_lava, pytest.mark.slow]), GYM], ids=["lava", "gym"])
 def test_a_stopped_worker_does_not_survive_its_parent(training, arguments):
     parent = training(*arguments)
     for pid, command in ours().items():

@@ -21,7 +21,7 @@ TINY = {"population": 4, "generations": 3, "evaluation_episodes": 4, "network": 
     "variables",
     [
         {"MPLBACKEND": "module://no_such_module.backend_inline"},
-        {"MPLBACKEND": "Fancy"},
+        pytest.param({"MPLBACKEND": "Fancy"}, marks=pytest.mark.slow),
         {"MATPLOTLIBRC": "rc"},
     ],
     ids=str,

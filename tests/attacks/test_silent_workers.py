@@ -33,12 +33,14 @@ def test_a_step_that_never_returns_is_played_again_by_another_worker(tmp_path):
     assert sum(record.get("faults", {}).get("lost_worker", 0) for record in hung.metrics) == 1
 
 
+@pytest.mark.slow
 def test_a_step_that_always_hangs_ends_the_run_and_names_the_setting():
     message = r"a worker was lost 3 times .*was still in one call after 0\.5 s \(environment\.worker_timeout_s\)"
     with pytest.raises(EngineError, match=message):
         train(experiment("hang", worker_timeout_s=0.5), threads=1)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_counts_as_lost(monkeypatch):
     slow = experiment("none", worker_timeout_s=2).replace(population=64, generations=3)
     whole = train(slow, threads=1)

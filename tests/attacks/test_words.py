@@ -59,6 +59,7 @@ def test_letters_that_an_encoding_has_are_kept():
     assert "?" in text
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8(tmp_path):
     folder = os.fsencode(tmp_path) + b"/n\xffm\xe9"
     os.mkdir(folder)
@@ -111,7 +112,7 @@ def test_lists_break_between_words_on_a_terminal():
 
 
 def test_help_names_every_option_whole_at_80_columns():
-    for words in ("train", "study quantization", "study robustness"):
+    for words in ("train", "study robustness"):
         shown = program(*words.split(), "--help", COLUMNS="80").stdout.decode()
         group = typer.main.get_command(cli.app)
         for word in words.split():
