@@ -21,6 +21,7 @@ from rsrp_lava.engines.gym import GymEngine
 from rsrp_lava.engines.protocol import Engine
 from rsrp_lava.errors import EngineError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
+from rsrp_lava.files import replacing
 from rsrp_lava.kernels.random_bits import EVALUATION, TASK, fill_uniform
 from rsrp_lava.reporting.animation import SUFFIXES, Animation, animation_format
 from rsrp_lava.runs import Run, load_run
@@ -344,23 +345,13 @@ def _closing(animation: Animation) -> Iterator[Animation]:
 
 @contextmanager
 def _replacing(output: Path) -> Iterator[Path]:
-    """A file beside `output`, which replaces it at the end: `run_folder.replace_file` of what is written bit by bit."""
-    temporary = output.parent / f".{output.stem}.tmp{output.suffix.lower()}"
+    """A file beside `output`, which replaces it at the end: `files.replace_file` of what is written bit by bit."""
     try:
-        if output.is_dir():
-            raise IsADirectoryError(0, "Is a directory")
-        with open(temporary, "wb"):
-            pass
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, output)
+        with replacing(output) as beside:
+            yield beside.path
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]
         raise RunFolderError(f"{output}: cannot be written ({reason}); choose another name (-o)") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 __all__ = ["record"]
