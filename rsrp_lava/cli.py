@@ -845,8 +845,8 @@ def main() -> None:
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         consent.ask = _ask
     show_reading(counting)
-    if shutil.get_terminal_size().columns < _WIDE:  # typer's tables cut the names of options
-        app.rich_markup_mode = study_app.rich_markup_mode = None
+    narrow = shutil.get_terminal_size().columns < _WIDE  # typer's tables would cut the names of options
+    app.rich_markup_mode = study_app.rich_markup_mode = None if narrow else "markdown"
     try:
         _run()
     except RsrpError as error:

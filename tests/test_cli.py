@@ -324,7 +324,8 @@ def test_lists_have_one_line_each(rsrp_lava):
         assert all(len(line.split()) > 2 for line in done.out.splitlines())
 
 
-def test_every_help_has_an_example(rsrp_lava):
+def test_every_help_has_an_example(rsrp_lava, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     commands = ["train", "evaluate", "watch", "plot", "deploy", "record", "map"]
     commands += ["compare", "tasks", "rules", "profiles", "study"]
     overview = rsrp_lava("--help").out

@@ -31,6 +31,7 @@ def main(link_descriptor: int, report_descriptor: int, lifeline: int, token: str
     """Receive the start, compile, build the graph, run it until the engine ends the session."""
     multiprocessing.shared_memory._SHM_NAME_PREFIX = "/" + shared_memory.prefix(token)  # type: ignore[attr-defined]
     os.register_at_fork(after_in_child=end_with_the_parent)
+    shared_memory.bequeath(token)
     link = connection.Connection(link_descriptor)
     report = partial(send_report, socket.socket(fileno=report_descriptor))
     threading.Thread(target=_end_with_the_engine, args=(lifeline, token), daemon=True).start()

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 try:
@@ -48,6 +49,15 @@ def claim() -> tuple[str, int | None]:
         os.close(lock)
 
 
+def bequeath(token: str) -> None:
+    """Have the lock removed when this process and its forks are gone, however they ended, as Python does with segments.
+
+    By multiprocessing's resource tracker, a process that outlives them; where it is killed too, `remove_abandoned` is left.
+    """
+    if (FOLDER / f"{prefix(token)}{_LOCK}").exists():
+        resource_tracker.register(f"/{prefix(token)}{_LOCK}", "shared_memory")
+
+
 def remove(token: str) -> None:
     """Unlink every segment of a session, of this user's, and its lock."""
     with suppress(FileNotFoundError):
@@ -73,4 +83,4 @@ def remove_abandoned() -> None:
                     os.close(lock)
 
 
-__all__ = ["claim", "prefix", "remove", "remove_abandoned"]
+__all__ = ["bequeath", "claim", "prefix", "remove", "remove_abandoned"]
