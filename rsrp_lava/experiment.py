@@ -784,7 +784,9 @@ def _differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> l
     missing = object()
     names = [name for name in dict.fromkeys(key for one in others for key in one) if name != "seed"]
     differ = [name for name in names if any(one.get(name, missing) != own.get(name, missing) for one in others)]
-    return [_setting_shown(name, own[name], differ) for name in differ if name in own]
+    given = [_setting_shown(name, own[name], differ) for name in differ if name in own]
+    # Of an environment's arguments it says something that one is left at the environment's default.
+    return given + [f"{_short(name, differ)} not given" for name in differ if name not in own and "environment." in name]
 
 
 def _telling(experiment: Experiment) -> dict[str, Any]:
@@ -802,9 +804,6 @@ def _telling(experiment: Experiment) -> dict[str, Any]:
 
 def _setting_shown(name: str, value: Any, beside: Sequence[str]) -> str:
     """As short as it is clear beside the other names."""
-    short = {"population": "N", "learning_rate": "rate"}.get(name, name.rpartition(".")[2])
-    if sum(other.rpartition(".")[2] == name.rpartition(".")[2] for other in beside) > 1:
-        short = name
     if value is None or value == "":
         value = "none"
     shown = f"{value:g}" if isinstance(value, float) else value
@@ -812,7 +811,14 @@ def _setting_shown(name: str, value: Any, beside: Sequence[str]) -> str:
         shown = " ".join(map(str, value))
     if name in ("task", "rule", "profile", "optimizer", "reward_transform"):
         return f"{shown}"
-    return f"{short} = {shown}"
+    return f"{_short(name, beside)} = {shown}"
+
+
+def _short(name: str, beside: Sequence[str]) -> str:
+    last = name.rpartition(".")[2]
+    if sum(other.rpartition(".")[2] == last for other in beside) > 1:
+        return name
+    return {"population": "N", "learning_rate": "rate"}.get(name, last)
 
 
 def _numbered(labels: Sequence[str], place: int) -> str:

@@ -48,14 +48,14 @@ def require(code: Iterable[str], source: str) -> None:
 def named(task: Any, environment: Any) -> list[str]:
     """The code that an experiment's settings name, beside this program's own and Gymnasium's: [] of most.
 
-    Looks at names only; what is no name is for others to refuse.
+    Looks at names and at what Gymnasium has registered; what is no name is for others to refuse.
     """
     found = []
     if isinstance(task, str) and task.startswith("gym:"):
         id = task.removeprefix("gym:")
         module, colon, name = id.rpartition(":")
         found += of_module(module) if colon else []
-        if _part(environment, "kwargs"):
+        if _part(environment, "kwargs") and not is_gymnasiums(name):
             found.append(arguments_of(name))
     wrappers = _part(environment, "wrappers")
     for wrapper in wrappers if isinstance(wrappers, list | tuple) else ():
@@ -81,6 +81,13 @@ def of_wrapper(name: str) -> list[str]:
 def arguments_of(id: str) -> str:
     """Arguments of an environment that a package other than Gymnasium has registered: they may name code."""
     return f"arguments of the environment {id}"
+
+
+def is_gymnasiums(id: str) -> bool:
+    """Whether Gymnasium itself has the environment: what it does with arguments is known."""
+    import gymnasium
+
+    return str(getattr(gymnasium.registry.get(id), "entry_point", None)).startswith("gymnasium.")
 
 
 def _part(options: Any, name: str) -> Any:

@@ -205,7 +205,7 @@ def make(id: str, options: EnvironmentOptions, **more: Any) -> Any:
     try:
         if colon:
             _import(module, f"task {PREFIX}{id}")
-        if options.kwargs and not _is_gymnasiums(name):
+        if options.kwargs and not consent.is_gymnasiums(name):
             consent.require([consent.arguments_of(name)], f"task {PREFIX}{id}")
         env = gymnasium.make(
             name, max_episode_steps=options.max_steps, disable_env_checker=True, **{**options.kwargs, **more}
@@ -269,13 +269,6 @@ def _import(module: str, source: str) -> Any:
     if not found and os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     return importlib.import_module(module)
-
-
-def _is_gymnasiums(name: str) -> bool:
-    """Whether Gymnasium itself has the environment: what it does with arguments is known."""
-    import gymnasium
-
-    return str(getattr(gymnasium.registry.get(name), "entry_point", None)).startswith("gymnasium.")
 
 
 def _nearest(module: str, name: str) -> str:

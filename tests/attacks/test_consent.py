@@ -226,3 +226,12 @@ def test_an_installed_module_is_found_before_one_of_the_folder(strangers, call):
     assert "Traceback" not in errors
     assert not (strangers / "IMPORTED").exists()
     assert str(strangers) not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("task", "asks"),
+    [("gym:FrozenLake-v1", False), ("gym:Hopper-v5", False), ("gym:GymV26Environment-v0", True), ("gym:Unknown-v0", True)],
+)
+def test_arguments_of_gymnasiums_own_environments_are_only_values(task, asks):
+    """Those of the bridge to old gym name what it imports."""
+    assert bool(consent.named(task, {"kwargs": {"a": 1}})) == asks

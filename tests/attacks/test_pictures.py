@@ -202,3 +202,9 @@ def test_given_labels_win_and_are_as_many_as_curves(three, drawn, call):
         drawn(three / "seed0", labels=["a", "b"])
     code, _, err = call("plot", three / "seed0", "--labels", "a,b")
     assert (code, err.startswith("error: labels: 2 labels")) == (2, True)
+
+
+def test_an_argument_that_only_one_run_was_given_is_in_both_labels():
+    given = Experiment(task="gym:FrozenLake-v1", environment={"kwargs": {"is_slippery": False}})
+    labels = distinct_labels([given, Experiment(task="gym:FrozenLake-v1")])
+    assert labels == ["is_slippery = False", "is_slippery not given"]
