@@ -55,14 +55,15 @@ plain = st.recursive(
 
 @settings(max_examples=60)
 @given(
-    st.dictionaries(st.from_regex(r"[a-z]{1,6}", fullmatch=True).filter(lambda name: name not in ("id", "render")), plain)
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,6}", fullmatch=True).filter(lambda name: name not in ("id", "render", "self")), plain
+    )
 )
 def test_an_environment_is_given_what_was_asked_for(kwargs):
     experiment = Experiment(task=TASK, environment={"kwargs": kwargs})
     again = Experiment.recorded(parse_yaml(experiment.to_yaml()))
     assert repr(again.environment.kwargs) == repr(kwargs)
     assert again.fingerprint == experiment.fingerprint
-    assert repr(RECEIVED[-1]) == repr(kwargs) or not kwargs
     Environment(TASK.removeprefix("gym:"), again.environment)
     assert repr(RECEIVED[-1]) == repr(kwargs)
 
