@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 
 from rsrp_lava.engines import open_local
 from rsrp_lava.engines.gym import GymEngine
+from rsrp_lava.engines.processes import environment_variables
 from rsrp_lava.engines.protocol import Engine
 from rsrp_lava.errors import EngineError, ExperimentError, RunFolderError
 from rsrp_lava.experiment import Experiment
@@ -101,7 +102,9 @@ def record(
     filmed = _in_gymnasium(evaluated)
     usual_fps, mujoco = _look(filmed)
     write = animation_format(suffix)
-    with _variables({**_NO_DISPLAY, **(_way_to_draw(filmed.task) if mujoco else {})}), _replacing(output) as path:
+    wanted = {**_NO_DISPLAY, **(_way_to_draw(filmed.task) if mujoco else {})}
+    missing = {name: value for name, value in wanted.items() if not os.environ.get(name)}
+    with environment_variables(missing), _replacing(output) as path:
         progress(0, task.max_steps)
         expected, steps = _play(open_local(evaluated, Threads(1), seed), run, episode)
         with _closing(write(path, usual_fps if fps is None else fps)) as animation:
@@ -313,22 +316,6 @@ def _problem(way: str) -> str | None:
         return None
     said = re.search(r"\b\w*(Error|Exception): .*", done.stderr)
     return said[0] if said else f"exit code {done.returncode}"
-
-
-@contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the time being, as far as they are not set."""
-    mine = {name: value for name, value in values.items() if not os.environ.get(name)}
-    before = {name: os.environ.get(name) for name in mine}
-    os.environ.update(mine)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -247,14 +247,14 @@ class RunFolder:
     def read_metrics(self, finished: int | None = None) -> list[dict[str, Any]]:
         """All records so far; a last line cut short by a crash is left out.
 
-        `finished`: generations that the checkpoint counts; `RunFolderError` if records of them were cut off. A file that is
-        not there holds no records.
+        `finished`: generations that the checkpoint counts, beyond which records are left out; `RunFolderError` if records of
+        them were cut off. A file that is not there holds no records.
         """
-        if finished is None:
-            return MetricsReader(self.path).read()
         records = MetricsReader(self.path).read()
+        if finished is None:
+            return records
         self.require_whole(max((record["generation"] for record in records), default=-1), finished)
-        return records
+        return [record for record in records if record["generation"] <= finished]
 
     def require_whole(self, last: int, finished: int) -> None:
         """`RunFolderError` if metrics are there and end with generation `last`, though more are finished."""

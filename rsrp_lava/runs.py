@@ -44,8 +44,7 @@ class Run:
         """Records up to `generation`. Raises `RunFolderError`, for a line that is damaged."""
         if self._metrics is not None:
             return self._metrics
-        records = RunFolder(self.path, self.experiment).read_metrics(self.generation)
-        return [record for record in records if record["generation"] <= self.generation]
+        return RunFolder(self.path, self.experiment).read_metrics(self.generation)
 
     @property
     def generation(self) -> int:
@@ -89,8 +88,7 @@ class Records:
         """From a run's folder. Raises `RunFolderError` or `CheckpointError`."""
         folder = RunFolder.open(path)
         generation = folder.load_checkpoint().generation
-        metrics = [record for record in folder.read_metrics(generation) if record["generation"] <= generation]
-        return cls(folder.path, folder.experiment, generation, metrics)
+        return cls(folder.path, folder.experiment, generation, folder.read_metrics(generation))
 
 
 @interrupts_wait_for_compiling()

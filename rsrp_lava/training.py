@@ -115,7 +115,7 @@ def train(
     show_last: Callable[[Record], None] = _nothing
     try:
         folder = _open_run(experiment, learner, out, resume)
-        if why := remembered(experiment.build_task()):
+        if resume is not None and (why := remembered(experiment.build_task())):  # a new one was refused above
             logging.getLogger(__name__).warning("%s: %s", folder.path if folder else experiment.task, why)
         if progress is True:
             from rsrp_lava.reporting.progress import RunLine, TerminalProgress

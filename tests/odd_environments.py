@@ -78,32 +78,34 @@ class Unreadable(Base):
         raise ValueError("open it first")
 
 
-class Costly(Base):
-    """Finite rewards of which a few are infinite: always, or in episodes that start so."""
+class Sometimes(Base):
+    """A share of the episodes is bad, where their seed says so."""
 
-    def __init__(self, share=1.0):
+    def __init__(self, share):
         self.share = share
 
     def reset(self, *, seed=None, options=None):
         first = super().reset(seed=seed, options=options)
         self.bad = self.np_random.random() < self.share
         return first
+
+
+class Costly(Sometimes):
+    """Finite rewards of which a few are infinite: always, or in episodes that start so."""
+
+    def __init__(self, share=1.0):
+        super().__init__(share)
 
     def step(self, action):
         observation, _, ended, truncated, info = super().step(action)
         return observation, -sys.float_info.max if self.bad else -1e200 * self.t, ended, truncated, info
 
 
-class Fails(Base):
+class Fails(Sometimes):
     """An episode fails where its seed says so; the others cost 1,000."""
 
     def __init__(self, share=0.5):
-        self.share = share
-
-    def reset(self, *, seed=None, options=None):
-        first = super().reset(seed=seed, options=options)
-        self.bad = self.np_random.random() < self.share
-        return first
+        super().__init__(share)
 
     def step(self, action):
         if self.bad:

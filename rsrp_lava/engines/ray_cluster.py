@@ -12,10 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from rsrp_lava.engines.processes import environment_variables
 from rsrp_lava.errors import EngineError, Interrupted
 
 #: Seconds a cluster has to accept a connection, and then to take a driver.
@@ -114,21 +115,6 @@ def _start(ray: Any, processors: int, ours: ExitStack) -> None:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """These variables, for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
 def _token_of_our_own() -> Iterator[None]:
     """Whoever reaches a port of Ray's can run code with it, unless a token is asked for (Ray 2.52 and later)."""
     try:
@@ -145,7 +131,7 @@ def _token_of_our_own() -> Iterator[None]:
         yield
         return
     try:
-        with _environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}):
+        with environment_variables({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}):
             read_anew()
             yield
     finally:
